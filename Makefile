@@ -1,0 +1,41 @@
+# `make` lists what there is to do. Every target first runs scripts/setup.sh, which returns at once when nothing changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint format train
+
+VENV := .venv/bin
+TRIALS ?= 20
+SEED ?= 1
+
+# The variables a Python of this environment leaves to its children: another environment must not inherit them.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 2.5 minutes, 3 GB, once)
+	@scripts/setup.sh
+
+demo: setup ## both trained policies on the twin: make demo TRIALS=20
+	@scripts/demo.sh $(TRIALS)
+
+test: lint ## lint, types and every test; what CI runs
+	@$(VENV)/python -m pytest --durations=10
+
+bench: setup ## how fast the parts are on this machine
+	@shopt -s nullglob; for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(VENV)/python "$$bench"; done
+
+lint: setup ## ruff, formatting and types, without changing anything
+	@$(VENV)/ruff check
+	@$(VENV)/ruff format --check
+	@$(VENV)/pyright
+
+format: setup ## let ruff format and fix what it can
+	@$(VENV)/ruff check --fix
+	@$(VENV)/ruff format
+
+train: setup ## train both policies on this machine (push_cube in minutes, pick_cube longer): make train SEED=1
+	$(VENV)/vlajs train push_cube --seed $(SEED)
+	$(VENV)/vlajs train pick_cube --seed $(SEED)

@@ -1,0 +1,1 @@
+"""From camera pixels to object poses."""

@@ -1,0 +1,263 @@
+"""``vlajs session run | resume | report``."""
+
+# pyright: reportPrivateImportUsage=false
+# (rclpy does not mark its public names as exported)
+
+import contextlib
+import dataclasses
+import functools
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import tyro
+
+from vlajs.policy.bundle import load_bundle
+from vlajs.policy.contract import Contract
+from vlajs.session.journal import SessionFolder, read_session
+from vlajs.session.operator import Operator
+from vlajs.session.plan import TrialPlan, plan_record, plan_trials
+from vlajs.session.preparation import TrialSettings, load_policy
+from vlajs.session.records import (
+    Arm,
+    Checkpoint,
+    Launch,
+    SessionError,
+    SessionHeader,
+    TrialResult,
+    installed_versions,
+    machine_description,
+    utc_now,
+    with_notes,
+)
+from vlajs.session.report import write_report
+from vlajs.session.run import run_session
+from vlajs.session.statistics import result_line, summarise
+from vlajs.tasks import get_task
+
+if TYPE_CHECKING:
+    from vlajs.nodes.session_graph import RosGraph
+
+READY_TIMEOUT_S = 30.0
+ALONE_TIMEOUT_S = 40.0
+"""Nodes that were killed stay in discovery for up to 20 s."""
+
+LAUNCH_TIMEOUT_S = 120.0
+"""Wall time for a launch of our own to come up, on a slow machine."""
+
+INTERRUPTED = 130
+LOG_FILE = "nodes.log"
+
+
+def run(
+    task: str,
+    checkpoint: Path,
+    trials: int = 20,
+    seed: int = 1,
+    launch: Launch = "none",
+    arm: Arm = "twin",
+    folder: Path | None = None,
+    record: bool = True,
+) -> int:
+    """Run trials of a policy, judge them, and write a journal and a report.
+
+    Args:
+        task: push_cube, pick_cube, pick_place_cube or push_cube_v2; the checkpoint must be for it.
+        checkpoint: policy bundle (.safetensors).
+        trials: how many.
+        seed: decides every trial's scene; the same seed gives the same scenes anywhere.
+        launch: "twin" starts twin (its cube of the task's size), bridge and policy node for the session; "none" uses
+            the nodes that run already.
+        arm: "real" asks an operator to set scenes and to judge, and never recovers from a fault without asking.
+        folder: where the session is kept; a new folder under sessions/ if not given.
+        record: whether to record each trial's raw messages to MCAP.
+    """
+    if launch == "twin" and arm == "real":
+        raise ValueError("--launch twin and --arm real contradict each other: start the real arm's nodes beforehand")
+    header, contract = _plan_session(task, checkpoint, trials, seed, arm)
+    header = dataclasses.replace(header, launch=launch, record=record)
+    folder = folder or _new_folder(header)
+    with SessionFolder.create(folder, header) as session:
+        return _run(session, header.checkpoint, contract, launch)
+
+
+def resume(folder: tyro.conf.Positional[Path], checkpoint: Path | None = None, launch: Launch | None = None) -> int:
+    """Go on with a session that was interrupted, from its first trial without a result.
+
+    Args:
+        folder: of the session.
+        checkpoint: where the policy bundle is now, if it moved; it must be the same file.
+        launch: as for `run`; by default as the session began.
+    """
+    begun = read_session(folder).header
+    header, contract = _plan_session(
+        begun.task, checkpoint or Path(begun.checkpoint.path), begun.trials, begun.seed, begun.arm
+    )
+    with SessionFolder.resume(folder, header) as session:
+        for warning in session.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        return _run(session, header.checkpoint, contract, launch or begun.launch)
+
+
+def report(folder: tyro.conf.Positional[Path]) -> int:
+    """Write report.html and summary.json of a session, finished or not.
+
+    Args:
+        folder: of the session.
+    """
+    path = write_report(folder)
+    record = read_session(folder)
+    for warning in record.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(path)
+    print(result_line(record.header.task, record.results))
+    return 0
+
+
+def _plan_session(task_name: str, checkpoint: Path, trials: int, seed: int, arm: Arm) -> tuple[SessionHeader, Contract]:
+    """Everything that is fixed before the first trial.
+
+    Raises:
+        ValueError: an unknown task, a bundle of another task or one that must not run, a bad number.
+    """
+    task = get_task(task_name)
+    checkpoint = checkpoint.expanduser()
+    contract = load_bundle(checkpoint).contract
+    if contract.task != task.name:
+        raise ValueError(f"{checkpoint} is a policy for {contract.task}, not {task.name}: give --task {contract.task}")
+    header = SessionHeader(
+        task=task.name,
+        instruction=task.instruction,
+        arm=arm,
+        seed=seed,
+        trials=trials,
+        checkpoint=Checkpoint.of(checkpoint, contract.contract_id, contract.provenance),
+        plan=plan_record(plan_trials(task, trials, seed)),
+        versions=installed_versions(),
+        machine=machine_description(),
+        started_utc=utc_now(),
+    )
+    return header, contract
+
+
+def _new_folder(header: SessionHeader) -> Path:
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("sessions") / f"{now}-{header.task}-{header.arm}-seed{header.seed}"
+
+
+def _show_progress(session: SessionFolder, result: TrialResult) -> None:
+    """A line for a finished trial."""
+    summary = summarise(session.record.results)
+    low, high = summary.wilson95
+    print(
+        f"trial {result.trial:3d}/{session.header.trials}  {'success' if result.success else 'FAILURE'} "
+        f"{result.duration_s:6.2f} s   so far {summary.successes}/{summary.trials} "
+        f"({100 * low:.0f}-{100 * high:.0f} %)   {'' if result.success else result.reason}".rstrip(),
+        flush=True,
+    )
+
+
+def _run(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, launch: Launch) -> int:
+    """The remaining trials, then the report.
+
+    Args:
+        session: says which trials remain.
+        checkpoint: the file that was verified just now; the header's may have moved, and its path may hold another.
+        contract: of the bundle in that file.
+        launch: which nodes to start.
+
+    Raises:
+        SessionError: the session cannot go on; the journal is kept.
+    """
+    print(f"session {session.folder}: {len(session.remaining())} of {session.header.trials} trials to run", flush=True)
+    # SIGINT too: a shell starts background jobs with it ignored, and Python leaves that as it is
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if session.remaining():
+            _run_trials(session, checkpoint, contract, launch)
+    except KeyboardInterrupt as interruption:
+        _report_anyway(session.folder)
+        kept = f"{len(session.record.results)} trials are kept"
+        print(
+            f"\ninterrupted: {'; '.join(filter(None, (with_notes(interruption), kept)))}. "
+            f"Go on with: vlajs session resume {session.folder}",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except (SessionError, OSError) as error:  # a full disk too
+        _report_anyway(session.folder)
+        raise SessionError(f"{with_notes(error)}. Go on with: vlajs session resume {session.folder}") from error
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    print(f"report: {write_report(session.folder)}")
+    print(result_line(session.header.task, session.record.results), flush=True)
+    return 0
+
+
+def _report_anyway(folder: Path) -> None:
+    """The report of a session that ended early; what keeps it from being written must not hide why that was."""
+    try:
+        write_report(folder)
+    except (SessionError, OSError) as error:
+        print(f"warning: no report was written: {error}", file=sys.stderr)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run_trials(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, launch: Launch) -> None:
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from vlajs.nodes.session_graph import RosGraph, spinning
+
+    header = session.header
+    task = get_task(header.task)
+    plans: list[TrialPlan] = plan_trials(task, header.trials, header.seed)
+    operator = None if header.arm == "twin" else Operator()
+    settings = TrialSettings(
+        task=task, checkpoint=checkpoint, control_rate_hz=contract.control_rate_hz, operator=operator
+    )
+    # rclpy's own handlers would end the context before the policy can be stopped
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        graph = RosGraph(task, header.arm, record=header.record)
+        with spinning(graph), _nodes(launch, session, checkpoint, graph):
+            graph.wait_for_nodes(LAUNCH_TIMEOUT_S if launch == "twin" else READY_TIMEOUT_S)
+            graph.stop_policy()
+            load_policy(graph, settings)  # a refusal comes before the first motion
+            run_session(graph, session, plans, settings, functools.partial(_show_progress, session))
+    finally:
+        rclpy.try_shutdown()
+
+
+@contextlib.contextmanager
+def _nodes(launch: Launch, session: SessionFolder, checkpoint: Checkpoint, graph: "RosGraph") -> Iterator[None]:
+    """The nodes of a launch of our own, if any; the graph is told when one dies."""
+    if launch == "none":
+        yield
+        return
+    from vlajs.processes import BringupError, running
+
+    cube = get_task(session.header.task).half_sizes_m.get("cube")
+    arguments = {} if cube is None else {"cube_half_size_m": cube[0]}
+    graph.wait_until_alone(ALONE_TIMEOUT_S)
+    log: TextIO
+    with (
+        (session.folder / LOG_FILE).open("a") as log,
+        running(launch, output=log, checkpoint=checkpoint.path, **arguments) as stack,
+    ):
+
+        def check() -> None:
+            try:
+                stack.check()
+            except BringupError as error:
+                raise SessionError(f"{error}\nthe nodes' output is in {session.folder / LOG_FILE}") from error
+
+        graph.check_nodes = check
+        yield

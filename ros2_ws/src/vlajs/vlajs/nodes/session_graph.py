@@ -1,0 +1,370 @@
+"""The robot's nodes as a session sees them: topics, services and waiting, in robot time."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PointStamped
+from rclpy.client import Client
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from vlajs.geometry import FloatArray, Pose
+from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS, stamp_ns_of
+from vlajs.nodes.policy_inputs import ARM_JOINTS
+from vlajs.nodes.session_inputs import SessionInputs
+from vlajs.nodes.session_recorder import TrialRecorder, recorded_topics
+from vlajs.policy.contract import BASE_FRAME
+from vlajs.policy.deadline import NS_PER_S
+from vlajs.session.graph import Episode, PolicyView, RobotView, Sample
+from vlajs.session.plan import TrialPlan
+from vlajs.session.records import Arm, SessionError
+from vlajs.states import PolicyPhase, RobotMode
+from vlajs.tasks import HOME_JOINTS_RAD, Task
+from vlajs_msgs.msg import EndEffectorDelta, PolicyState, RobotStatus
+from vlajs_msgs.srv import LoadCheckpoint, ResetScene, StartPolicy
+
+SOURCE = "session"
+OPEN_WIDTH_M = 0.08
+OPEN_ENOUGH_M = 0.07
+HAND_PERIOD_S = 0.05
+HAND_TIMEOUT_S = 10.0
+HOME_TOLERANCE_RAD = 0.05
+SERVICE_TIMEOUT_S = 5.0
+HOME_TIMEOUT_S = 120.0
+"""Wall time: a twin on a slow machine may run at a fraction of real time."""
+
+SETTLE_TIMEOUT_S = 20.0
+SOLO_TOPICS = ("/clock", "/franka/status", "/policy/state")
+GONE_TIMEOUT_S = 25.0
+"""A node that was killed stays in discovery for up to 20 s."""
+
+ALONE_S = 2.0
+"""Discovery shows nodes that are there within this time."""
+
+LACKING_TIMEOUT_S = 15.0
+ASK_AGAIN_S = 0.5
+POLL_S = 0.1
+
+
+class RosGraph(Node):
+    """:class:`vlajs.session.graph.Graph` over ROS. An executor must spin it in another thread than the caller's.
+
+    Attributes:
+        check_nodes: see ``__init__``.
+        is_spun: whether that thread lives; :func:`spinning` sets it.
+    """
+
+    def __init__(
+        self, task: Task, arm: Arm, *, record: bool = True, check_nodes: Callable[[], None] = lambda: None
+    ) -> None:
+        """Subscribe and create clients.
+
+        Args:
+            task: which objects to follow.
+            arm: "twin" follows ``/clock`` and ground truth, "real" system time and the pose estimator.
+            record: whether :meth:`start_recording` records.
+            check_nodes: asked whenever something is waited for; raises ``SessionError`` when a node that was
+                started for us has died.
+        """
+        on_twin = arm == "twin"
+        super().__init__("session", parameter_overrides=[Parameter("use_sim_time", value=on_twin)])
+        self._task, self._on_twin, self.check_nodes = task, on_twin, check_nodes
+        self.is_spun: Callable[[], bool] = lambda: True
+        self._episode_before: int | None = None
+        self._running_since_s: float | None = None
+        self._rate_hz = 0.0
+        self._inputs = SessionInputs(self, task, on_twin=on_twin)
+        self._inputs.listen(PolicyState, "/policy/state", LATCHED_QOS, self._on_policy_state)
+        self._goal_out = self.create_publisher(PointStamped, "/task/goal", LATCHED_QOS)
+        self._hand_out = self.create_publisher(EndEffectorDelta, "/command/ee_delta", RELIABLE_QOS)
+        names = ("/franka/home", "/franka/recover", "/franka/stop", "/policy/stop")
+        self._clients_of: dict[str, Client] = {name: self.create_client(Trigger, name) for name in names}
+        self._clients_of["/policy/start"] = self.create_client(StartPolicy, "/policy/start")
+        self._clients_of["/policy/load_checkpoint"] = self.create_client(LoadCheckpoint, "/policy/load_checkpoint")
+        if on_twin:
+            self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
+        self._recorder = TrialRecorder(self, recorded_topics(task, on_twin=on_twin)) if record else None
+
+    def _on_policy_state(self, message: PolicyState) -> None:
+        begun = self._rate_hz > 0 and message.episode != self._episode_before and message.step > 0
+        if begun and self._running_since_s is None:
+            # the first word after the start may be a later tick's
+            since_last_s = (message.step - 1) / self._rate_hz
+            self._running_since_s = stamp_ns_of(message.header) / NS_PER_S - since_last_s
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """What would keep a wait from ever ending well.
+
+        Raises:
+            SessionError: the receiving thread or a node of ours has died.
+        """
+        if not self.is_spun():
+            raise SessionError(
+                "the session hears nothing any more: its receiving thread ended with the traceback above, a defect "
+                "of vlajs: report it"
+            )
+        self.check_nodes()
+
+    def _wait_until(self, met: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether ``met`` came true within ``timeout_s`` of wall time."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            with self._inputs.changed:
+                if met():
+                    return True
+                if time.monotonic() > deadline_s:
+                    return False
+                self._inputs.changed.wait(POLL_S)
+            self._check()
+
+    def wait_until_alone(self, timeout_s: float) -> None:
+        """Wait until nobody else plays the robot here, such as the nodes of a session that was just killed.
+
+        Raises:
+            SessionError: a twin, bridge or policy node stays: two of them in one domain would command one arm.
+        """
+        alone_since_s = time.monotonic()
+        deadline_s = alone_since_s + timeout_s
+        while time.monotonic() - alone_since_s < ALONE_S:
+            present = [topic for topic in SOLO_TOPICS if self.count_publishers(topic)]
+            if present:
+                alone_since_s = time.monotonic()
+            if time.monotonic() > deadline_s:
+                raise SessionError(
+                    f"somebody publishes {', '.join(present)} in this ROS_DOMAIN_ID already: use those nodes "
+                    "(--launch none), end them, or choose another ROS_DOMAIN_ID"
+                )
+            time.sleep(POLL_S)
+
+    def _doubled(self) -> list[str]:
+        """What two nodes of one kind publish: two twins mix two clocks, two policy nodes command one arm."""
+        counts = {topic: self.count_publishers(topic) for topic in SOLO_TOPICS}
+        return [f"{count} nodes publish {topic} in this ROS_DOMAIN_ID" for topic, count in counts.items() if count > 1]
+
+    def wait_for_nodes(self, timeout_s: float) -> None:
+        """Wait until every node that a session needs is there and talks.
+
+        Raises:
+            SessionError: what is missing, and who should provide it.
+        """
+
+        def missing() -> list[str]:
+            topics = ["/franka/status", "/franka/joint_states", "/franka/tcp_pose", "/policy/state"]
+            lacking = [f"nothing received on {topic}" for topic in topics if topic not in self._inputs.seen]
+            if self._on_twin:
+                if self.now_s() == 0.0:
+                    lacking.append("nothing received on /clock")
+                unseen = [name for name in self._task.objects if name not in self._inputs.objects]
+                lacking += [f"nothing usable received on {self._inputs.topic_of(name)}" for name in unseen]
+            lacking += self._doubled()
+            return lacking + [f"no service {name}" for name, c in self._clients_of.items() if not c.service_is_ready()]
+
+        if not self._wait_until(lambda: not missing(), timeout_s):
+            raise SessionError(
+                f"not ready within {timeout_s:g} s: {'; '.join(missing())}. /franka is the bridge's, /policy the "
+                "policy node's, /twin and /clock the twin's: start them with `vlajs up twin checkpoint:=FILE`, "
+                "or let the session do it with `--launch twin`; ROS_DOMAIN_ID must be the same everywhere"
+            )
+        if not self._wait_until(lambda: self.robot().mode != RobotMode.DISCONNECTED, timeout_s):
+            raise SessionError(f"the bridge is not connected to the arm after {timeout_s:g} s: check its log")
+
+    def _call(self, name: str, request: Any, timeout_s: float = SERVICE_TIMEOUT_S) -> Any:
+        """The response of a service.
+
+        Raises:
+            SessionError: no answer in time, or refused (``success`` false) with the server's message.
+        """
+        client = self._clients_of[name]
+        if not client.service_is_ready():
+            raise SessionError(f"{name} is not there: did its node die?")
+        future: Future = client.call_async(request)
+        future.add_done_callback(lambda _: self._wake())
+        if not self._wait_until(future.done, timeout_s):
+            client.remove_pending_request(future)
+            raise SessionError(f"{name} did not answer within {timeout_s:g} s: is its node alive?")
+        response: Any = future.result()
+        if not response.success:
+            raise SessionError(f"{name} was refused: {response.message}")
+        return response
+
+    def _wake(self) -> None:
+        with self._inputs.changed:
+            self._inputs.changed.notify_all()
+
+    # -- Graph -------------------------------------------------------------------------------------------------
+
+    def now_s(self) -> float:
+        """Robot time."""
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def robot(self) -> RobotView:
+        """The bridge's last word."""
+        status: RobotStatus = self._inputs.seen["/franka/status"]
+        return RobotView(
+            mode=RobotMode(status.mode),
+            time_s=status.robot_time_s,
+            faults=tuple(status.faults),
+            grasped=status.grasped,
+            commander=status.commander,
+        )
+
+    def policy(self) -> PolicyView | None:
+        """The policy node's last word on the running episode."""
+        with self._inputs.changed:
+            state: PolicyState = self._inputs.seen["/policy/state"]
+            if state.episode == self._episode_before:
+                return None
+            return PolicyView(
+                phase=PolicyPhase(state.phase),
+                reason=state.reason,
+                running_since_s=self._running_since_s,
+                silent_s=time.monotonic() - self._inputs.heard_s["/policy/state"],
+            )
+
+    def object_poses(self) -> dict[str, Pose]:
+        """The newest pose of each object."""
+        with self._inputs.changed:
+            return dict(self._inputs.objects)
+
+    def load_checkpoint(self, path: Path, control_rate_hz: float) -> None:
+        """Have the policy node run this bundle from its next episode on."""
+        self._rate_hz = control_rate_hz
+        request = LoadCheckpoint.Request(path=str(path), expected_task=self._task.name)
+        self._call_policy_node("/policy/load_checkpoint", request)
+
+    def stop_policy(self) -> None:
+        """Returns when no command will follow."""
+        self._call("/policy/stop", Trigger.Request())
+
+    def stop_arm(self) -> None:
+        """Brake; the bridge takes nothing more until ``/franka/release``."""
+        self._call("/franka/stop", Trigger.Request())
+
+    def recover(self) -> None:
+        """Clear a fault of the arm."""
+        self._call("/franka/recover", Trigger.Request(), SETTLE_TIMEOUT_S)
+        if not self._wait_until(lambda: self.robot().mode != RobotMode.FAULT, SETTLE_TIMEOUT_S):
+            raise SessionError(f"the arm stays in fault after /franka/recover: {'; '.join(self.robot().faults)}")
+
+    def open_hand(self) -> None:
+        """Command increments of zero and an open hand until it is open."""
+        self._wait_until_commands_cease()
+        deadline_s = time.monotonic() + HAND_TIMEOUT_S
+        sequence = 0
+        while not self._hand_is_open():
+            command = EndEffectorDelta(sequence=sequence, gripper_width_m=OPEN_WIDTH_M, source=SOURCE)
+            command.header.stamp = self.get_clock().now().to_msg()
+            command.header.frame_id = BASE_FRAME
+            self._hand_out.publish(command)
+            sequence += 1
+            if time.monotonic() > deadline_s:
+                raise SessionError(
+                    f"the hand did not open within {HAND_TIMEOUT_S:g} s: {'; '.join(self.robot().faults) or 'no fault'}"
+                )
+            self._wait_until(self._hand_is_open, HAND_PERIOD_S)
+
+    def _wait_until_commands_cease(self) -> None:
+        """The bridge holds the arm a moment after the last command, and takes no other orders before."""
+        if not self._wait_until(lambda: self.robot().mode != RobotMode.TRACKING, SERVICE_TIMEOUT_S):
+            commander = self._inputs.seen["/franka/status"].commander
+            raise SessionError(f"{commander!r} goes on commanding the arm: stop it, a session needs the arm for itself")
+
+    def _hand_is_open(self) -> bool:
+        status: RobotStatus = self._inputs.seen["/franka/status"]
+        return status.gripper_width_m > OPEN_ENOUGH_M and not status.gripper_busy
+
+    def home(self) -> None:
+        """Move to the start configuration and wait until the arm rests there."""
+        self._wait_until_commands_cease()
+        self._call("/franka/home", Trigger.Request(), HOME_TIMEOUT_S)
+        if not self._wait_until(self._is_home, SETTLE_TIMEOUT_S):
+            joints = np.round(self._inputs.seen["/franka/joint_states"].position[:ARM_JOINTS], 3)
+            raise SessionError(
+                f"the arm is not home after /franka/home: joints {joints} rad, mode {self.robot().mode.name}"
+            )
+
+    def _is_home(self) -> bool:
+        joints = np.array(self._inputs.seen["/franka/joint_states"].position[:ARM_JOINTS])
+        near = np.max(np.abs(joints - HOME_JOINTS_RAD)) <= HOME_TOLERANCE_RAD
+        return bool(near) and self.robot().mode in (RobotMode.READY, RobotMode.HOLDING)
+
+    def reset_scene(self, plan: TrialPlan) -> None:
+        """Put the objects where the plan says; poses seen before are forgotten."""
+        self._call("/twin/reset_scene", ResetScene.Request(task=self._task.name, seed=plan.scene_seed))
+        with self._inputs.changed:
+            self._inputs.objects.clear()
+
+    def publish_goal(self, goal_m: FloatArray) -> None:
+        """Latched: who subscribes later hears it too."""
+        goal = PointStamped()
+        goal.header.stamp = self.get_clock().now().to_msg()
+        goal.header.frame_id = BASE_FRAME
+        goal.point.x, goal.point.y, goal.point.z = (float(value) for value in goal_m)
+        self._goal_out.publish(goal)
+
+    def start_policy(self) -> Episode:
+        """Begin an episode; samples taken before it are dropped."""
+        if not self._wait_until(lambda: not self._doubled(), GONE_TIMEOUT_S):
+            raise SessionError(f"{'; '.join(self._doubled())}: end one, or give each its own ROS_DOMAIN_ID")
+        with self._inputs.changed:
+            self._episode_before = self._inputs.seen["/policy/state"].episode
+            self._running_since_s = None
+            self._inputs.samples.clear()
+        response = self._call_policy_node("/policy/start", StartPolicy.Request(task=self._task.name))
+        return Episode(contract_id=response.contract_id, horizon_s=response.horizon_steps / self._rate_hz)
+
+    def _call_policy_node(self, name: str, request: Any) -> Any:
+        """As :meth:`_call`, asking again: discovery brings topics in one by one, and what the policy node lacks now
+        may be there in a moment."""
+        deadline_s = time.monotonic() + LACKING_TIMEOUT_S
+        while True:
+            try:
+                return self._call(name, request)
+            except SessionError as error:
+                lacking = "no source" in str(error) or "stale input" in str(error)
+                if not lacking or time.monotonic() > deadline_s:
+                    raise
+            self._wait_until(lambda: False, ASK_AGAIN_S)
+
+    def watch(self, timeout_s: float) -> Sample | None:
+        """The next sample, in order."""
+        self._check()
+        with self._inputs.changed:
+            self._inputs.changed.wait_for(lambda: bool(self._inputs.samples), timeout_s)
+            return self._inputs.samples.popleft() if self._inputs.samples else None
+
+    def start_recording(self, path: Path) -> None:
+        """Record until :meth:`stop_recording`."""
+        if self._recorder is not None:
+            self._recorder.start(path)
+
+    def stop_recording(self) -> None:
+        """Close the file."""
+        if self._recorder is not None:
+            self._recorder.stop()
+
+
+@contextlib.contextmanager
+def spinning(graph: RosGraph) -> Iterator[None]:
+    """Spin the graph in a thread of its own; the thread has gone afterwards, or Python would abort at exit."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(graph)
+    thread = threading.Thread(target=executor.spin, name=f"spin {graph.get_name()}", daemon=True)
+    thread.start()
+    graph.is_spun = thread.is_alive
+    try:
+        yield
+    finally:
+        executor.shutdown()
+        thread.join()
+        graph.destroy_node()

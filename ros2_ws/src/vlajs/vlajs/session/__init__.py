@@ -1,0 +1,1 @@
+"""Evaluation sessions: trial design, the journal, judging, statistics and the report. No rclpy in here."""

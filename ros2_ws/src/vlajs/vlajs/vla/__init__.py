@@ -1,0 +1,1 @@
+"""Vision-language-action models over the network: one client, several servers, one convention for their actions."""

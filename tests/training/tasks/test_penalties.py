@@ -1,0 +1,55 @@
+"""Shared penalties by hand."""
+
+from dataclasses import replace
+from math import cos, pi, sin
+
+import pytest
+import torch
+
+from tests.support.batch_states import pose, rows, state
+from vlajs_training.tasks.penalties import clumsy, clumsy_at_peg, lean, rough
+
+FREE = torch.zeros(2, dtype=torch.bool)
+
+
+def test_rest_costs_nothing() -> None:
+    assert rough(state(), torch.zeros(2, 7)).tolist() == [0.0, 0.0]
+
+
+def test_effort_haste_and_the_floor_cost() -> None:
+    action = torch.tensor([[0.0, 0.0, -1.0, 0.0, 0.0, 2.0, 9.0], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    # effort 1 + 4, the gripper is free, and 1; joints at 0.9 of their limit where 0.5 is free: 0.5 * 0.4
+    assert rough(state(joint_speed_share=torch.tensor([0.9, 0.5])), action).tolist() == pytest.approx(
+        [0.05 + 0.2, 0.01]
+    )
+    # at the floor of the box, 22 mm, asking for less costs 0.1
+    on_floor = state(tcp_position_m=rows([0.5, 0.0, 0.022]), target_position_m=rows([0.5, 0.0, 0.022]))
+    assert rough(on_floor, action).tolist() == pytest.approx([0.05 + 0.1, 0.01])
+
+
+def test_a_grasp_from_above() -> None:
+    low = state(tcp_position_m=rows([0.5, 0.0, 0.035]), gripper_command_m=torch.tensor([0.0, 0.08]))
+    beside_m = torch.tensor([0.02, 0.02])
+    # low by (0.07 - 0.035) / 0.07 = 1/2, beside by (20 - 10) / 20 mm = 1/2: 0.15 / 4 each; the first closes 20 mm up
+    assert clumsy(low, FREE, torch.full((2,), 0.02), beside_m).tolist() == pytest.approx([0.3375, 0.0375])
+    # the same at the right height: only a fist that is empty costs
+    fist = replace(low, gripper_width_m=torch.tensor([0.005, 0.005]))
+    assert clumsy(fist, FREE, torch.full((2,), 0.01), torch.zeros(2)).tolist() == pytest.approx([0.1, 0.0])
+    assert clumsy(fist, ~FREE, torch.full((2,), 0.02), beside_m).tolist() == [0.0, 0.0]
+
+
+def test_the_tool_may_come_down_anywhere_along_a_peg() -> None:
+    # the peg lies along the base's y; the first tool is 80 mm along it, the second 80 mm beside it
+    across = [0.5**0.5, 0.0, 0.0, 0.5**0.5]
+    seen = state(
+        tcp_position_m=torch.tensor([[0.5, 0.08, 0.0], [0.58, 0.0, 0.0]]),
+        objects={"peg": pose([0.5, 0.0, 0.0], across)},
+    )
+    assert clumsy_at_peg(seen, FREE).tolist() == pytest.approx([0.0, 0.15], abs=1e-6)
+
+
+def test_lean_is_free_of_turns_about_the_vertical() -> None:
+    # tool-down turned by 90 degrees about z; tool-down tipped by 30 degrees about x: sin 30 = 1/2
+    tipped = [-sin(pi / 12), cos(pi / 12), 0.0, 0.0]
+    seen = state(tcp_wxyz=rows([[0.0, 0.5**0.5, 0.5**0.5, 0.0], tipped]))
+    assert lean(seen).tolist() == pytest.approx([0.0, 0.5], abs=1e-6)

@@ -1,0 +1,1 @@
+"""Training of vlajs policies in ManiSkill."""

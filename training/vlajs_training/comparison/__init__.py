@@ -1,0 +1,1 @@
+"""What several training runs say together: curves, thresholds, intervals, figures, report."""

@@ -1,0 +1,7 @@
+"""The Panda as the robot side drives it: the same target rule, an identified response, a hand that opens or closes."""
+
+from vlajs_training.controller.agent import DeployPanda, register_control_mode
+from vlajs_training.controller.arm import DeployArmController
+from vlajs_training.controller.hand import DeployHandController
+
+__all__ = ["DeployArmController", "DeployHandController", "DeployPanda", "register_control_mode"]
