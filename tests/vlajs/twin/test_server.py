@@ -1,6 +1,5 @@
 """The twin as a franky client sees it."""
 
-import gc
 import importlib.metadata
 import signal
 import subprocess
@@ -43,13 +42,9 @@ def errors_of(robot: franky.Robot) -> str:
 
 @pytest.fixture(scope="module")
 def twin() -> Iterator[TwinServer]:
-    # the twin runs in this process: a collection over all that earlier tests left would keep it from its turn for
-    # longer than an arm waits for a packet
-    gc.collect()
-    gc.freeze()
-    with TwinServer(TwinConfig()) as server:
+    # a busy machine slows the arm instead of losing its packets: what is tested here is not the machine
+    with TwinServer(TwinConfig(command_patience_s=0.2)) as server:
         yield server
-    gc.unfreeze()
     assert not server.is_running
     assert not [thread for thread in threading.enumerate() if thread.name == "twin"]
 
@@ -215,6 +210,32 @@ def test_hung_client_stops_the_arm() -> None:
             client.wait()
 
 
+def test_patient_twin_waits_for_a_stopped_client_and_goes_on() -> None:
+    script = (
+        "import sys, time, franky\n"
+        "robot = franky.Robot(sys.argv[1], realtime_config=franky.RealtimeConfig.Ignore)\n"
+        "robot.move(franky.JointVelocityMotion([0.1] + [0.0] * 6, franky.Duration(60000)), asynchronous=True)\n"
+        "time.sleep(60)\n"
+    )
+    with TwinServer(TwinConfig(command_patience_s=1.0)) as twin:
+        client = subprocess.Popen([sys.executable, "-c", script, twin.address])
+        try:
+            eventually(lambda: twin.joint_velocities()[0] > 0.05, "the client moves joint 1")
+            client.send_signal(signal.SIGSTOP)
+            time.sleep(0.1)
+            stopped_s = twin.robot_time_s
+            time.sleep(0.6)
+            # at least a second a tick while nobody answers: one tick in 0.6 s, two at most
+            assert twin.robot_time_s - stopped_s < 0.0025
+            client.send_signal(signal.SIGCONT)
+            twin.wait(0.2)
+            assert twin.faults() == ()
+            assert twin.joint_velocities()[0] == pytest.approx(0.1, abs=0.01)
+        finally:
+            client.kill()
+            client.wait()
+
+
 def test_placed_cube_stays_where_the_seed_says(twin: TwinServer, robot: franky.Robot) -> None:
     poses = []
     for seed in (5, 6, 5):
@@ -278,7 +299,7 @@ def test_robot_time_is_one_millisecond_a_tick(twin: TwinServer) -> None:
     twin.wait(0.3)
     with twin.lock:
         assert twin.robot_time_s - robot_s == pytest.approx(twin.data.time - physics_s, abs=1e-9)
-        assert twin.robot_time_s - robot_s >= 0.3
+        assert twin.robot_time_s - robot_s >= 0.3 - 1e-9
     assert twin.real_time_factor > 0.0
 
 
@@ -303,6 +324,7 @@ def test_another_franky_sim_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: TwinConfig(address="192.168.0.1"), "loopback only"),
         (lambda: TwinConfig(address="panda"), "panda"),
         (lambda: TwinConfig(speed=0.0), "speed is 0.0"),
+        (lambda: TwinConfig(command_patience_s=2.0), "command_patience_s is 2.0"),
         (lambda: TwinConfig(initial_joints_rad=(0.0,) * 6), "seven finite numbers"),
         (lambda: TwinConfig(initial_hand_width_m=0.1), "the hand opens 0 to 0.08 m"),
         (lambda: SceneConfig(object_friction=0.0), "object_friction is 0.0"),

@@ -46,6 +46,7 @@ class TwinNode(LifecycleNode):
         super().__init__("twin")
         declare(self, "address", "127.0.0.2")
         declare(self, "speed", 1.0)
+        declare(self, "command_patience_s", TwinConfig.command_patience_s)
         declare(self, "publish_objects", True)
         declare(self, "cube_half_size_m", SceneConfig.cube_half_size_m)
         declare(self, "cube_mass_kg", SceneConfig.cube_mass_kg)
@@ -113,6 +114,7 @@ class TwinNode(LifecycleNode):
         return TwinConfig(
             address=None if address == ANY_ADDRESS else address,
             speed=self._number("speed"),
+            command_patience_s=self._number("command_patience_s"),
             scene=SceneConfig(
                 cube_half_size_m=self._number("cube_half_size_m"),
                 cube_mass_kg=self._number("cube_mass_kg"),

@@ -43,6 +43,9 @@ class TwinConfig:
     Attributes:
         address: loopback address to listen on; None takes a free one, so several twins can run on one machine.
         speed: robot seconds per second of wall clock; the arm's clients must keep up.
+        command_patience_s: in a motion, robot time waits up to this long of wall time for the command that answers
+            its last state. 0 is the real arm's way: it goes on without. Above 0 a busy machine slows the arm down
+            where it would have lost packets; a client that hangs is noticed that much later.
         initial_joints_rad: joint positions at start.
         initial_hand_width_m: opening of the hand at start, 0 to 0.08.
         scene: the world around the arm.
@@ -52,6 +55,7 @@ class TwinConfig:
 
     address: str | None = None
     speed: float = 1.0
+    command_patience_s: float = 0.0
     initial_joints_rad: tuple[float, ...] = tuple(float(q) for q in HOME_JOINTS_RAD)
     initial_hand_width_m: float = 0.08
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -63,6 +67,8 @@ class TwinConfig:
             raise ValueError(f"address is {self.address}: the twin listens on loopback only, for instance 127.0.0.2")
         if not 0.01 <= self.speed <= 10.0:
             raise ValueError(f"speed is {self.speed}: robot seconds per second, from 0.01 to 10")
+        if not 0.0 <= self.command_patience_s <= 1.0:
+            raise ValueError(f"command_patience_s is {self.command_patience_s}: seconds of wall time, from 0 to 1")
         if len(self.initial_joints_rad) != 7 or not np.all(np.isfinite(self.initial_joints_rad)):
             raise ValueError(f"initial_joints_rad is {self.initial_joints_rad}: seven finite numbers are needed")
         if not 0.0 <= self.initial_hand_width_m <= 0.08:
@@ -359,9 +365,13 @@ class TwinServer:
 
     def _run(self) -> None:
         """Tick at absolute deadlines; when more than 20 ms late, forget the debt instead of racing to catch up."""
+        server = self._robot_server
+        assert server is not None
         period_s = TICK_S / self.config.speed
         deadline_s = time.perf_counter()
         while not self._stopping.is_set():
+            if self.config.command_patience_s > 0:
+                server.await_command(self.config.command_patience_s)
             with self.lock:
                 self._tick()
             deadline_s += period_s

@@ -7,6 +7,7 @@ franky-sim keeps much of what is needed here private, so this module is written 
 # (MuJoCo is an extension module without type stubs)
 
 import importlib.metadata
+import select
 import socket
 from typing import Any, cast
 
@@ -123,6 +124,11 @@ class TwinRobotServer(_LoopbackUdp, FrankaRobotServer):
         )
         self._twin_robot.begin_motion()
         self._silent_ticks = 0
+
+    def await_command(self, patience_s: float) -> None:
+        """In a motion, return when a command is there to be read, or after ``patience_s`` of wall time."""
+        if self.current_motion_id:
+            select.select([cast(Any, self)._FrankaServer__udp_socket], [], [], patience_s)
 
     def _handle_udp_command(self, command_data: bytes) -> None:
         self._silent_ticks = 0
