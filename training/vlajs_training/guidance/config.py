@@ -97,7 +97,7 @@ DEACTIVATION_REWARD = {
     ("pick_cube", "dense"): 0.6,
     ("push_cube", "dense"): 0.15,
     ("push_cube_v2", "dense"): 0.15,
-    ("pick_cube", "sub_optimal"): 0.1,
+    ("pick_cube", "sub_optimal"): 0.15,
     ("pick_place_cube", "sub_optimal"): 0.1,
     ("push_cube", "sub_optimal"): 0.2,
     ("push_cube_v2", "sub_optimal"): 0.2,
