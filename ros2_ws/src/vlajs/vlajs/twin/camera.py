@@ -14,13 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vlajs.geometry import FloatArray, quat_from_rotvec, quat_of, rotation
-from vlajs.twin.camera_world import (
-    COVER,
-    HIDDEN_M,
-    SURFACES,
-    USUAL_RGB,
-    compile_world,
-)
+from vlajs.twin.camera_world import COVER, HIDDEN_M, SURFACES, USUAL_RGB, compile_world
 from vlajs.twin.disturbance import ClutterItem, Disturbance, draw_clutter, draw_colours
 from vlajs.twin.scene import OBJECT_NAMES, ROBOT_PREFIX, CameraConfig, SceneConfig
 from vlajs.twin.seen import SeenState
@@ -187,7 +181,7 @@ class TwinCamera:
         model = self._model
         drawn = draw_colours(disturbance.colours) if disturbance.colours else {}
         # a drawn surface has its own colour
-        plain = {name: (1.0, 1.0, 1.0) for name in SURFACES} if disturbance.textures else {}
+        plain = dict.fromkeys(SURFACES, (1.0, 1.0, 1.0)) if disturbance.textures else {}
         for name, rgb in {**USUAL_RGB, **plain, **drawn}.items():
             model.mat_rgba[model.material(name).id, :3] = rgb
         model.geom("cube_geom").rgba[:3] = drawn.get("cube", USUAL_RGB["cube"])

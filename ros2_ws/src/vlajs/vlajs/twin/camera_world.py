@@ -24,10 +24,18 @@ HIDDEN_M = (0.0, 0.0, -5.0)
 """Where a camera world keeps what is not shown: below the floor."""
 
 SURFACES = ("table", "floor", "wall")
-USUAL_RGB = {"table": (0.64, 0.6, 0.53), "floor": (0.35, 0.35, 0.37), "wall": (0.75, 0.76, 0.76), "cube": (0.85, 0.1, 0.1)}  # fmt: skip
+USUAL_RGB = {
+    "table": (0.64, 0.6, 0.53),
+    "floor": (0.35, 0.35, 0.37),
+    "wall": (0.75, 0.76, 0.76),
+    "cube": (0.85, 0.1, 0.1),
+}
+
+_SEEN = {"contype": "0", "conaffinity": "0", "mass": "0"}
+"""Of what is seen only."""
 
 _TEXTURE_PX = 256
-CUBE_TEXTURE_PX = 64
+_CUBE_TEXTURE_PX = 64
 _BOARD_PX = 40
 """Pixels of the texture to a square of the board."""
 _BOARD_MARGIN = 0.3
@@ -91,12 +99,8 @@ def _add_room(asset: ET.Element, world: ET.Element) -> None:
         )
 
 
-_SEEN = {"contype": "0", "conaffinity": "0", "mass": "0"}
-"""Of what is seen only."""
-
-
 def _paint_cube(asset: ET.Element, world: ET.Element) -> None:
-    size = {"width": str(CUBE_TEXTURE_PX), "height": str(CUBE_TEXTURE_PX)}
+    size = {"width": str(_CUBE_TEXTURE_PX), "height": str(_CUBE_TEXTURE_PX)}
     ET.SubElement(asset, "texture", {"name": "cube", "type": "cube", "builtin": "flat", "rgb1": "1 1 1", **size})
     ET.SubElement(asset, "material", name="cube", texture="cube")
     cube = next(geom for geom in world.iter("geom") if geom.get("name") == "cube_geom")

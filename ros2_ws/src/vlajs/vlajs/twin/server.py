@@ -95,7 +95,7 @@ class TwinServer:
             raise RuntimeError("this twin was started before: make a new TwinServer")
         self._robot_server = self._listen()
         self._sim.start()
-        model, data = self.model, self.data
+        model = self.model
         self._tcp_site = model.site(TCP_SITE).id
         self._scratch = mujoco.MjData(model)
         self._scratch_lock = threading.Lock()
