@@ -1,4 +1,4 @@
-"""``vlajs calibrate capture``: collect views of a board from the running camera and bridge, for ``vlajs calibrate solve``.
+"""``vlajs calibrate capture``: collect views of a board from the running camera and bridge, to calibrate from.
 
 Views are taken by themselves whenever the arm rests at a new pose with the board in sight. By default the operator
 moves the arm (hand-guiding); with ``--auto`` this command does, by increments to the bridge like any other source of
@@ -17,6 +17,7 @@ import rclpy
 import tyro
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 
 from vlajs.control.calibration_moves import MoveConfig, poses_about
 from vlajs.nodes.capture_node import CaptureNode, Mover
@@ -73,20 +74,21 @@ def capture(words: list[str]) -> int:
     config = tyro.cli(CaptureConfig, args=words, prog="vlajs calibrate capture")
     if config.auto and not (config.twin or config.yes):
         _ask_to_stand_clear(config.moves)
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C ends the views, not the report
     node = CaptureNode([Parameter("use_sim_time", value=config.twin)])
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         collector = _collector(config, node, executor)
-        _collect(config, node, executor, collector)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here")
+        try:
+            _collect(config, node, executor, collector)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from here")
+        return _report(config, collector)
     finally:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return _report(config, collector) if "collector" in locals() else INCOMPLETE
 
 
 def _ask_to_stand_clear(moves: MoveConfig) -> None:
