@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.perception.calibration.synthetic import BOARD, LENS, SIZE, render, tools, truth
-from vlajs_perception.calibration.capture import CaptureLimits, Collector
+from vlajs_perception.calibration.capture import CaptureLimits, Collector, Offer
 from vlajs_perception.calibration.errors import CalibrationError
 from vlajs_perception.calibration.folder import SetInfo, ViewFolder
 from vlajs_perception.calibration.se3 import moved
@@ -26,7 +26,7 @@ def collector(tmp_path: Path) -> Collector:
 
 def offer(
     collector: Collector, tool: np.ndarray = TOOLS[0], *, at_s: float = 10.0, speed_m_s: float = 0.0, **changed: Any
-):
+) -> Offer:
     """The picture of a tool that moves along x, told at 100 Hz for half a second around the image."""
     stamp_ns = round(at_s * S)
     times_s = np.arange(-0.5, 0.5, 0.01)

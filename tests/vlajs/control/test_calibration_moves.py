@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlajs.control.calibration_moves import MoveConfig, increment_towards, poses_about
@@ -34,6 +34,7 @@ def test_the_poses_are_enough_for_a_calibration(count: int) -> None:
     assert problems_of_motion([view(i, pose) for i, pose in enumerate(poses)], Limits()) == []
 
 
+@settings(deadline=None)
 @given(st.floats(0.32, 0.78), st.floats(-0.33, 0.33), st.floats(0.04, 0.58))
 def test_no_pose_leaves_the_workspace_or_the_reach(x: float, y: float, z: float) -> None:
     start = Pose(position_m=np.array([x, y, z]), quat_wxyz=TOOL_DOWN_WXYZ)
@@ -53,7 +54,7 @@ def test_a_start_outside_the_workspace_is_refused() -> None:
 
 def test_increments_lead_to_the_goal_by_the_rule_of_the_bridge() -> None:
     goal = Pose(
-        position_m=START.position_m + [0.06, -0.03, 0.02],
+        position_m=START.position_m + np.array([0.06, -0.03, 0.02]),
         quat_wxyz=quat_multiply(quat_from_rotvec([0.3, -0.2, 0.1]), TOOL_DOWN_WXYZ),
     )
     target, steps = START, 0

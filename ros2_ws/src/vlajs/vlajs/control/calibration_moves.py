@@ -37,7 +37,7 @@ class MoveConfig:
         ValueError: a number outside its range.
     """
 
-    reach_m: float = 0.1
+    reach_m: float = 0.12
     tilt_rad: float = 0.4
     step_m: float = 0.006
     step_rad: float = 0.025

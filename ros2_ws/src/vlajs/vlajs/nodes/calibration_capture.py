@@ -28,8 +28,6 @@ from vlajs_perception.calibration.commands import BoardChoice
 from vlajs_perception.calibration.folder import SetInfo, ViewFolder
 from vlajs_perception.calibration.views import Kind
 
-FIRST_WORD_S = 15.0
-"""How long to wait for the first word of camera and bridge, wall time."""
 REST_S = 6.0
 """How long ``--auto`` waits at a pose for its view, on the robot's clock."""
 INCOMPLETE = 1
@@ -62,11 +60,15 @@ class CaptureConfig:
     """The arm is the twin: stamps are robot time (/clock), nobody is asked to stand clear."""
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Move a real arm without asking, for scripts: everyone stands clear."""
-    limits: tyro.conf.OmitArgPrefixes[CaptureLimits] = field(default_factory=CaptureLimits)
+    patience_s: float = 15.0
+    """How long to wait for the first word of camera and bridge."""
+    limits: CaptureLimits = field(default_factory=CaptureLimits)
 
     def __post_init__(self) -> None:
         if not 4 <= self.count <= 500:
             raise ValueError(f"count is {self.count}, must lie in [4, 500]")
+        if not 0 < self.patience_s <= 600:
+            raise ValueError(f"patience_s is {self.patience_s}, must lie in (0, 600]")
 
 
 def capture(words: list[str]) -> int:
@@ -107,12 +109,12 @@ def _ask_to_stand_clear(moves: MoveConfig) -> None:
 
 def _collector(config: CaptureConfig, node: CaptureNode, executor: SingleThreadedExecutor) -> Collector:
     """Wait for camera and bridge, then open the folder."""
-    deadline_s = time.monotonic() + FIRST_WORD_S
+    deadline_s = time.monotonic() + config.patience_s
     while (missing := node.silent_topics()) and time.monotonic() < deadline_s:
         executor.spin_once(timeout_sec=0.1)
     if missing:
         raise CaptureError(
-            f"nothing on {', '.join(missing)} within {FIRST_WORD_S:g} s: start the camera's driver and the bridge "
+            f"nothing on {', '.join(missing)} within {config.patience_s:g} s: start the camera's driver and the bridge "
             "(the twin: vlajs up twin policy:=false camera:=true camera_board:=true, and --twin here)"
         )
     info = node.info
