@@ -26,6 +26,8 @@ ALLOWED = {
     "nodes": BASE | LOGIC | {"bringup", "processes"},
     "cli": BASE | LOGIC | {"bringup", "nodes", "processes"},
 }
+# What of vlajs may look through cameras: nodes, and the twin, whose camera is rendered as training pictures are.
+PERCEPTION_USERS = {"nodes", "twin"}
 HEAVY = {"mani_skill", "sapien", "torch", "torchvision", "ultralytics"}
 # What the training may know of the robot's side: the contract, the geometry and the tasks, not how an arm is moved.
 TRAINING_MAY_IMPORT = {"control.target", "files", "geometry", "policy", "tasks", "vla"}
@@ -75,7 +77,16 @@ def arrows_back(folder: Path) -> list[str]:
 
 
 def test_the_robot_side_needs_neither_torch_nor_a_training_simulator() -> None:
-    assert violations_of(VLAJS, HEAVY | {"vlajs_training", "vlajs_perception"}) == []
+    assert violations_of(VLAJS, HEAVY | {"vlajs_training"}) == []
+
+
+def test_only_nodes_and_the_twin_use_perception() -> None:
+    found = [
+        f"{path}:{line} imports {name}"
+        for path, line, name in imports_in(VLAJS)
+        if within(name, {"vlajs_perception"}) and path.parts[0] not in PERCEPTION_USERS
+    ]
+    assert found == []
 
 
 def test_perception_stands_alone() -> None:

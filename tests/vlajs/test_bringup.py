@@ -100,6 +100,7 @@ def test_the_defaults_shown_are_those_of_the_nodes() -> None:
     assert shown == {
         "checkpoint": "",
         "cube_half_size_m": str(SceneConfig.cube_half_size_m),
+        "camera_board": "false",
         "publish_objects": "true",
         "state_age_limit_s": str(limits.state_s),
         "objects_age_limit_s": str(limits.objects_s),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vlajs_perception.calibration import check as checking
-from vlajs_perception.calibration.board import AprilTag, CharucoBoard, sheet_png
+from vlajs_perception.calibration.board import AprilTag, Board, CharucoBoard, sheet_png
 from vlajs_perception.calibration.calibrate import Calibrated, calibrate
 from vlajs_perception.calibration.calibration_file import Calibration
 from vlajs_perception.calibration.errors import CalibrationError
@@ -23,11 +23,9 @@ MM = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoardConfig:
-    """Write a board as a PNG to print at 100 % (no "fit to page"). Measure it afterwards."""
+class BoardChoice:
+    """Which board."""
 
-    out: tyro.conf.Positional[Path]
-    """The PNG."""
     type: Literal["charuco", "apriltag"] = "charuco"
     """A ChArUco board is seen better; a tag is smaller."""
     columns: int = 5
@@ -46,6 +44,30 @@ class BoardConfig:
     """Which tag."""
     family: str = "DICT_APRILTAG_36h11"
     """Family of the tag, by OpenCV's name."""
+
+    def board(self) -> Board:
+        """The board chosen.
+
+        Raises:
+            CalibrationError: a board that cannot be.
+        """
+        if self.type == "apriltag":
+            return AprilTag(size_m=self.tag_mm * MM, tag_id=self.tag_id, family=self.family)
+        return CharucoBoard(
+            columns=self.columns,
+            rows=self.rows,
+            square_m=self.square_mm * MM,
+            marker_m=self.marker_mm * MM,
+            dictionary=self.dictionary,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardConfig(BoardChoice):
+    """Write a board as a PNG to print at 100 % (no "fit to page"). Measure it afterwards."""
+
+    out: tyro.conf.Positional[Path]
+    """The PNG."""
     dots_per_inch: float = 300.0
     """Resolution, rounded so that squares are whole pixels."""
 
@@ -83,16 +105,7 @@ class CheckConfig:
 def board(words: list[str]) -> int:
     """Carry out ``vlajs calibrate board``."""
     config = tyro.cli(BoardConfig, args=words, prog="vlajs calibrate board")
-    if config.type == "charuco":
-        what = CharucoBoard(
-            columns=config.columns,
-            rows=config.rows,
-            square_m=config.square_mm * MM,
-            marker_m=config.marker_mm * MM,
-            dictionary=config.dictionary,
-        )
-    else:
-        what = AprilTag(size_m=config.tag_mm * MM, tag_id=config.tag_id, family=config.family)
+    what = config.board()
     write_whole(config.out, sheet_png(what, dots_per_inch=config.dots_per_inch))
     print(f"{config.out}: {what.describe()}; print at 100 %, glue it flat, measure it")
     return 0

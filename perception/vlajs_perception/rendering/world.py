@@ -167,7 +167,7 @@ class World:
         for name in _TEXTURES:
             texture = self._model.texture(name).id
             start = self._model.tex_adr[texture]
-            pixels = _draw_texture(rng).ravel()
+            pixels = draw_texture(rng).ravel()
             self._model.tex_data[start : start + pixels.size] = pixels
             mujoco.mjr_uploadTexture(self._model, self._renderer._mjr_context, texture)
 
@@ -264,7 +264,7 @@ def _arm_assets() -> Path:
     return Path(str(franky_sim.__file__)).parent / "assets"
 
 
-def _draw_texture(rng: np.random.Generator) -> Image:
+def draw_texture(rng: np.random.Generator) -> Image:
     """A surface (256, 256, 3): plain, smooth patches, tiles or stripes, more or less strong."""
     size = _TEXTURE_PX
     base = rng.uniform(0.05, 0.95) * rng.uniform(0.75, 1.0, 3)

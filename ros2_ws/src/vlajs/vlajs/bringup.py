@@ -298,6 +298,19 @@ TWIN = Description(
             description="half an edge of the twin's cube, m; 0.025 for push_cube_v2",
             nodes_own=True,
         ),
+        Argument(
+            name="camera",
+            kind=bool,
+            default="false",
+            description="whether a camera looks at the twin and publishes /camera/image_raw and /camera/camera_info",
+        ),
+        Argument(
+            name="camera_board",
+            kind=bool,
+            default="false",
+            description="whether that camera sees a calibration board on the hand, for vlajs calibrate capture",
+            nodes_own=True,
+        ),
         *_COMMON_ARGUMENTS,
     ),
     nodes=(
@@ -309,6 +322,12 @@ TWIN = Description(
                 "publish_objects": Use("publish_objects"),
                 "cube_half_size_m": Use("cube_half_size_m"),
             },
+        ),
+        NodeSpec(
+            module="twin_camera_node",
+            name="twin_camera",
+            parameters={"cube_half_size_m": Use("cube_half_size_m"), "board": Use("camera_board")},
+            condition="camera",
         ),
         NodeSpec(
             module="bridge_node",

@@ -153,10 +153,13 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
     ),
     "calibrate": (
         {
-            name: _module("vlajs_perception.calibration.commands", "vlajs-perception", name)
-            for name in ("board", "solve", "check")
+            **{
+                name: _module("vlajs_perception.calibration.commands", "vlajs-perception", name)
+                for name in ("board", "solve", "check")
+            },
+            "capture": _module("vlajs.nodes.calibration_capture", "vlajs", "capture"),
         },
-        "find where a camera is: print a board, solve from views of it, check a calibration",
+        "find where a camera is: print a board, capture views of it, solve from them, check a calibration",
     ),
 }
 

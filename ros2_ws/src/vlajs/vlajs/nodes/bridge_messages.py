@@ -14,14 +14,12 @@ from vlajs.control.command_filter import Command
 from vlajs.control.ports import ArmReading, HandReading
 from vlajs.control.target import TargetLimits
 from vlajs.geometry import FloatArray, Pose
-from vlajs.nodes.messages import pose_message, stamp_ns_of
+from vlajs.nodes.messages import JOINT_NAMES, pose_message, stamp_ns_of
 from vlajs.policy.contract import BASE_FRAME
 from vlajs.policy.deadline import NS_PER_S
 from vlajs.robot.hand import fingers_m
 from vlajs.states import RobotMode
 from vlajs_msgs.msg import EndEffectorDelta, MotionLimits, RobotStatus
-
-JOINT_NAMES = [*(f"panda_joint{number}" for number in range(1, 8)), "panda_finger_joint1", "panda_finger_joint2"]
 
 
 def frame_refusal(message: EndEffectorDelta) -> str | None:

@@ -1,6 +1,7 @@
 """What the nodes agree on: qualities of service, a topic, and poses and times as messages."""
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose as PoseMsg
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
@@ -9,13 +10,21 @@ from vlajs.geometry import Pose, wxyz_from_xyzw, xyzw_from_wxyz
 from vlajs.policy.deadline import NS_PER_S
 
 STREAM_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Of what comes again in a moment: joint states, poses."""
+"""Of what comes again in a moment: joint states, poses, images."""
 
 RELIABLE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Of commands and the bridge's status."""
 
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of what is said once: who subscribes later hears it too."""
+
+JOINT_NAMES = [*(f"panda_joint{number}" for number in range(1, 8)), "panda_finger_joint1", "panda_finger_joint2"]
+"""Of the arm and its fingers, in the order of every joint state."""
+
+IMAGE_TOPIC = "/camera/image_raw"
+CAMERA_INFO_TOPIC = "/camera/camera_info"
+CAMERA_FRAME = "camera_optical_frame"
+"""x right, y down, z ahead."""
 
 
 def truth_topic(name: str) -> str:
@@ -26,6 +35,11 @@ def truth_topic(name: str) -> str:
 def stamp_ns_of(header: Header) -> int:
     """A header's stamp, nanoseconds."""
     return header.stamp.sec * NS_PER_S + header.stamp.nanosec
+
+
+def stamp_of(stamp_ns: int) -> Time:
+    """A message's stamp from nanoseconds."""
+    return Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S)
 
 
 def pose_from(message: PoseMsg) -> Pose:

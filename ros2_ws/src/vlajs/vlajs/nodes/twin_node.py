@@ -13,16 +13,19 @@ from geometry_msgs.msg import PointStamped, PoseStamped, PoseWithCovarianceStamp
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState, MultiDOFJointState
 from std_srvs.srv import Trigger
 
 from vlajs.geometry import Pose
 from vlajs.nodes.lifecycle import refuse_on, run_lifecycle_node
 from vlajs.nodes.messages import STREAM_QOS, pose_message, truth_topic
 from vlajs.nodes.parameters import declare
+from vlajs.nodes.twin_messages import BODIES_TOPIC, TRUE_JOINTS_TOPIC, bodies_message, joints_message
 from vlajs.policy.contract import BASE_FRAME
 from vlajs.policy.runner import object_topic
 from vlajs.tasks import get_task, sample_scene
 from vlajs.twin.scene import MARKER_OF_TASK, OBJECT_NAMES, SceneConfig, require_objects
+from vlajs.twin.seen import SeenState
 from vlajs.twin.server import PlacementRefusedError, TwinConfig, TwinServer
 from vlajs_msgs.srv import ResetScene
 
@@ -73,6 +76,8 @@ class TwinNode(LifecycleNode):
             name: self.create_lifecycle_publisher(PoseWithCovarianceStamped, object_topic(name), STREAM_QOS)
             for name in measured
         }
+        self._joints_out = self.create_lifecycle_publisher(JointState, TRUE_JOINTS_TOPIC, STREAM_QOS)
+        self._bodies_out = self.create_lifecycle_publisher(MultiDOFJointState, BODIES_TOPIC, STREAM_QOS)
         self._diagnostics_out = self.create_lifecycle_publisher(DiagnosticArray, "/diagnostics", 10)
         self._reset_service = self.create_service(ResetScene, "/twin/reset_scene", self._on_reset_scene)
         self._fault_service = self.create_service(Trigger, "/twin/inject_fault", self._on_inject_fault)
@@ -145,6 +150,8 @@ class TwinNode(LifecycleNode):
         for publisher in (
             self._clock_out,
             self._diagnostics_out,
+            self._joints_out,
+            self._bodies_out,
             *self._truth_out.values(),
             *self._measured_out.values(),
         ):
@@ -160,17 +167,22 @@ class TwinNode(LifecycleNode):
         twin = self._running_twin()
         next_clock_s = next_pose_s = twin.robot_time_s
         while self._publishing.is_set() and twin.is_running:
-            robot_s, poses = twin.object_poses()
+            robot_s = twin.robot_time_s
             if robot_s >= next_clock_s:
                 self._clock_out.publish(Clock(clock=_stamp(robot_s)))
                 next_clock_s = _following(next_clock_s, CLOCK_PERIOD_S, robot_s)
             if robot_s >= next_pose_s:
-                self._publish_poses(robot_s, poses)
+                self._publish_state(twin.seen())
                 next_pose_s = _following(next_pose_s, POSE_PERIOD_S, robot_s)
             wait_s = (min(next_clock_s, next_pose_s) - twin.robot_time_s) / twin.config.speed
             time.sleep(max(wait_s, 5e-4))
 
-    def _publish_poses(self, robot_s: float, poses: dict[str, Pose]) -> None:
+    def _publish_state(self, seen: SeenState) -> None:
+        robot_s, poses = seen.stamp_ns * 1e-9, seen.bodies
+        # a camera alone wants these, and the simulation shares Python's lock with this thread
+        if self._bodies_out.get_subscription_count():
+            self._joints_out.publish(joints_message(seen))
+            self._bodies_out.publish(bodies_message(seen))
         for name, publisher in self._truth_out.items():
             publisher.publish(_pose_stamped(robot_s, poses[name]))
         for name, publisher in self._measured_out.items():

@@ -7,8 +7,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from franky_sim.mujoco_simulator import MujocoSimulator
+from scipy.spatial.transform import Rotation
 
+from vlajs.geometry import quat_of
 from vlajs.tasks import CUBE_HALF_SIZE_M, PLACE_RADIUS_M, PUSH_GOAL_RADIUS_M, Task
 from vlajs.twin.arm import ArmConfig, TwinArm
 
@@ -41,6 +44,38 @@ class CameraConfig:
     quat_wxyz: tuple[float, float, float, float]
     fovy_deg: float
 
+    @staticmethod
+    def looking(
+        *, position_m: tuple[float, float, float], at_m: tuple[float, float, float], fovy_deg: float
+    ) -> "CameraConfig":
+        """A camera that looks at a point, its image upright.
+
+        Raises:
+            ValueError: it looks straight up or down, where "upright" means nothing, or at its own place; or the field
+                of view is none.
+        """
+        ahead = np.subtract(at_m, position_m)
+        right = np.cross(ahead, [0.0, 0.0, 1.0])
+        if not np.all(np.isfinite(ahead)) or np.linalg.norm(right) < 1e-3 * np.linalg.norm(ahead) or not ahead.any():
+            raise ValueError(
+                f"a camera at {position_m} m that looks at {at_m} m has no upright image: both must be finite, and "
+                "not one above the other"
+            )
+        if not 5.0 <= fovy_deg <= 120.0:
+            raise ValueError(f"fovy_deg is {fovy_deg}: the vertical field of view lies in [5, 120] degrees")
+        back = -ahead / np.linalg.norm(ahead)
+        right = right / np.linalg.norm(right)
+        turn = Rotation.from_matrix(np.stack([right, np.cross(back, right), back], axis=-1))
+        w, x, y, z = quat_of(turn).tolist()
+        return CameraConfig(position_m=position_m, quat_wxyz=(w, x, y, z), fovy_deg=fovy_deg)
+
+
+FRONT_POSITION_M = (1.245, 0.0, 0.685)
+FRONT_AT_M = (0.66, 0.0, 0.14)
+FRONT_FOVY_DEG = 45.0
+"""From across the table, at 43 degrees: x 0.4 to 0.8 m, y -0.28 to 0.28 m and 0.3 m of height fill the picture, and the
+line of sight passes under the hand to what the fingers hold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
@@ -68,8 +103,8 @@ class SceneConfig:
     contact_time_s: float = 0.01
     friction_stiffness_ratio: float = 10.0
     front_camera: CameraConfig = field(
-        default_factory=lambda: CameraConfig(
-            position_m=(1.5, 0.0, 0.7), quat_wxyz=(0.6015, 0.3717, 0.3717, 0.6015), fovy_deg=50.0
+        default_factory=lambda: CameraConfig.looking(
+            position_m=FRONT_POSITION_M, at_m=FRONT_AT_M, fovy_deg=FRONT_FOVY_DEG
         )
     )
     wrist_camera: CameraConfig = field(

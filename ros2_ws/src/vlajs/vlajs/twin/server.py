@@ -3,12 +3,11 @@
 # pyright: reportAttributeAccessIssue=false
 # (MuJoCo is an extension module without type stubs)
 
-import ipaddress
 import random
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 
 import mujoco
@@ -16,63 +15,26 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vlajs.geometry import FloatArray, Pose, quat_of
-from vlajs.tasks import HOME_JOINTS_RAD, Scene
-from vlajs.twin.arm import TICK_S, ArmConfig
+from vlajs.tasks import Scene
+from vlajs.twin.arm import TICK_S
+from vlajs.twin.config import TwinConfig
 from vlajs.twin.placement import place_object, placement_refusal
-from vlajs.twin.reflex import ExternalForceEstimator, FaultMonitor, ReflexConfig
+from vlajs.twin.reflex import ExternalForceEstimator, FaultMonitor
 from vlajs.twin.scene import (
     HIDDEN_Z_M,
     MARKER_NAMES,
     OBJECT_NAMES,
     TCP_SITE,
-    SceneConfig,
     body_name,
     build_world,
 )
+from vlajs.twin.seen import SeenState
 from vlajs.twin.wire import TwinRobotServer, check_franky_sim_version
 
 _MAX_DEBT_S = 0.02
 _ADDRESS_ATTEMPTS = 50
 _RATE_WINDOW_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwinConfig:
-    """How to run a twin.
-
-    Attributes:
-        address: loopback address to listen on; None takes a free one, so several twins can run on one machine.
-        speed: robot seconds per second of wall clock; the arm's clients must keep up.
-        command_patience_s: in a motion, robot time waits up to this long of wall time for the command that answers
-            its last state. 0 is the real arm's way: it goes on without. Above 0 a busy machine slows the arm down
-            where it would have lost packets; a client that hangs is noticed that much later.
-        initial_joints_rad: joint positions at start.
-        initial_hand_width_m: opening of the hand at start, 0 to 0.08.
-        scene: the world around the arm.
-        arm: the arm's joint controller.
-        reflex: when the arm faults.
-    """
-
-    address: str | None = None
-    speed: float = 1.0
-    command_patience_s: float = 0.0
-    initial_joints_rad: tuple[float, ...] = tuple(float(q) for q in HOME_JOINTS_RAD)
-    initial_hand_width_m: float = 0.08
-    scene: SceneConfig = field(default_factory=SceneConfig)
-    arm: ArmConfig = field(default_factory=ArmConfig)
-    reflex: ReflexConfig = field(default_factory=ReflexConfig)
-
-    def __post_init__(self) -> None:
-        if self.address is not None and not ipaddress.ip_address(self.address).is_loopback:
-            raise ValueError(f"address is {self.address}: the twin listens on loopback only, for instance 127.0.0.2")
-        if not 0.01 <= self.speed <= 10.0:
-            raise ValueError(f"speed is {self.speed}: robot seconds per second, from 0.01 to 10")
-        if not 0.0 <= self.command_patience_s <= 1.0:
-            raise ValueError(f"command_patience_s is {self.command_patience_s}: seconds of wall time, from 0 to 1")
-        if len(self.initial_joints_rad) != 7 or not np.all(np.isfinite(self.initial_joints_rad)):
-            raise ValueError(f"initial_joints_rad is {self.initial_joints_rad}: seven finite numbers are needed")
-        if not 0.0 <= self.initial_hand_width_m <= 0.08:
-            raise ValueError(f"initial_hand_width_m is {self.initial_hand_width_m}: the hand opens 0 to 0.08 m")
+_UPRIGHT_WXYZ = np.array([1.0, 0.0, 0.0, 0.0])
 
 
 class PlacementRefusedError(ValueError):
@@ -118,7 +80,7 @@ class TwinServer:
         self._dropped_s = 0.0
         self._pushes: list[_Push] = []
         self._rate_marks: deque[tuple[float, int]] = deque()
-        self._snapshot: tuple[int, FloatArray, FloatArray] = (0, np.zeros(0), np.zeros(0))
+        self._snapshot: tuple[int, FloatArray, FloatArray, FloatArray] = (0, np.zeros(0), np.zeros(0), np.zeros(0))
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +95,7 @@ class TwinServer:
             raise RuntimeError("this twin was started before: make a new TwinServer")
         self._robot_server = self._listen()
         self._sim.start()
-        model, data = self.model, self.data
+        model = self.model
         self._tcp_site = model.site(TCP_SITE).id
         self._scratch = mujoco.MjData(model)
         self._scratch_lock = threading.Lock()
@@ -141,7 +103,8 @@ class TwinServer:
         self._robot_server.estimator = ExternalForceEstimator(
             model, self._arm._dof_addrs, self._tcp_site, self.config.reflex.estimate_time_constant_s
         )
-        self._snapshot = (0, data.qpos.copy(), data.qvel.copy())
+        self._markers = {name: int(model.body(f"goal_{name}").mocapid[0]) for name in MARKER_NAMES}
+        self._take_snapshot()
         self._thread = threading.Thread(target=self._run, name="twin", daemon=True)
         self._thread.start()
         return self
@@ -229,14 +192,21 @@ class TwinServer:
 
     def object_poses(self) -> tuple[float, dict[str, Pose]]:
         """Robot time in seconds and, from the same tick, the pose of every object in ``panda_link0``."""
-        ticks, qpos, _ = self._snapshot
-        poses = {}
-        for name, start in self._object_qpos.items():
-            quat = qpos[start + 3 : start + 7]
-            poses[name] = Pose(
-                position_m=qpos[start : start + 3].copy(), quat_wxyz=quat * (1.0 if quat[0] >= 0 else -1.0)
-            )
-        return ticks * TICK_S, poses
+        ticks, qpos, _, _ = self._snapshot
+        return ticks * TICK_S, self._poses_in(qpos)
+
+    def seen(self) -> SeenState:
+        """Arm, fingers, objects and goal markers, all of the last finished tick."""
+        ticks, qpos, _, markers_m = self._snapshot
+        bodies = self._poses_in(qpos)
+        for name, mocap in self._markers.items():
+            bodies[f"goal_{name}"] = Pose(position_m=markers_m[mocap], quat_wxyz=_UPRIGHT_WXYZ)
+        return SeenState(
+            stamp_ns=ticks * round(TICK_S * 1e9),
+            joints_rad=qpos[self._arm._qpos_addrs],
+            fingers_m=qpos[self._arm._finger_qpos_addrs],
+            bodies=bodies,
+        )
 
     def object_pose(self, name: str) -> Pose:
         """Pose of one object in ``panda_link0``.
@@ -303,9 +273,8 @@ class TwinServer:
             for name, pose in scene.objects.items():
                 place_object(self.model, self.data, name, pose)
             for name in MARKER_NAMES:
-                mocap = int(self.model.body(f"goal_{name}").mocapid[0])
-                self.data.mocap_pos[mocap] = scene.goal_m if name == marker else (0.0, 0.0, HIDDEN_Z_M)
-            self._snapshot = (self._ticks, self.data.qpos.copy(), self.data.qvel.copy())
+                self.data.mocap_pos[self._markers[name]] = scene.goal_m if name == marker else (0.0, 0.0, HIDDEN_Z_M)
+            self._take_snapshot()
 
     def apply_force(self, name: str, newton: FloatArray, seconds: float) -> None:
         """Push an object or a link at its centre of mass for a while; returns at once.
@@ -393,12 +362,25 @@ class TwinServer:
         server.after_step(data, self._tcp_site)
         server.send_state()
         self._ticks += 1
-        self._snapshot = (self._ticks, data.qpos.copy(), data.qvel.copy())
+        self._take_snapshot()
         if self._ticks % 50 == 0:
             now_s = time.perf_counter()
             self._rate_marks.append((now_s, self._ticks))
             while now_s - self._rate_marks[0][0] > _RATE_WINDOW_S and len(self._rate_marks) > 2:
                 self._rate_marks.popleft()
+
+    def _take_snapshot(self) -> None:
+        data = self.data
+        self._snapshot = (self._ticks, data.qpos.copy(), data.qvel.copy(), data.mocap_pos.copy())
+
+    def _poses_in(self, qpos: FloatArray) -> dict[str, Pose]:
+        poses = {}
+        for name, start in self._object_qpos.items():
+            quat = qpos[start + 3 : start + 7]
+            poses[name] = Pose(
+                position_m=qpos[start : start + 3].copy(), quat_wxyz=quat * (1.0 if quat[0] >= 0 else -1.0)
+            )
+        return poses
 
     def _push(self, data: mujoco.MjData) -> None:
         if not self._pushes and not np.any(data.xfrc_applied):
