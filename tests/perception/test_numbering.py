@@ -45,11 +45,11 @@ def yawed(yaw: float) -> Rotation:
 
 
 def jumps_deg(model: ObjectModel, resting: Rotation) -> list[np.ndarray]:
-    """Yaws at which each rule jumps, to half a degree, seen along the base's x."""
-    yaws = np.arange(-180.0, 180.5, 0.5) + 0.1
+    """Yaws at which each rule jumps, to a degree, seen along the base's x."""
+    yaws = np.arange(-180.0, 180.5, 1.0) + 0.3
     corners = np.stack([numbered(model, yawed(yaw) * resting, np.eye(3)) for yaw in np.radians(yaws)])
     step = np.abs(np.diff(corners, axis=0)).max(axis=(2, 3))
-    return [yaws[:-1][step[:, rule] > 0.01] + 0.15 for rule in range(NUMBERINGS)]
+    return [yaws[:-1][step[:, rule] > 0.01] + 0.5 for rule in range(NUMBERINGS)]
 
 
 def test_the_reference_faces_the_camera() -> None:
@@ -59,8 +59,7 @@ def test_the_reference_faces_the_camera() -> None:
         view_reference(Camera(matrix=MATRIX, camera_in_base=pose), MIDDLE_M), np.eye(3), atol=1e-12
     )
     # straight down, the picture's down along the base's -y: so is the front
-    pose = np.array([[-1.0, 0, 0, 0.6], [0, -1, 0, 0.0], [0, 0, 1, 1.0], [0, 0, 0, 1]]) @ np.diag([1.0, 1, 1, 1])
-    pose[:3, :3] = np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+    pose = np.array([[1.0, 0, 0, 0.6], [0, -1, 0, 0.0], [0, 0, -1, 1.0], [0, 0, 0, 1]])
     expected = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
     np.testing.assert_allclose(
         view_reference(Camera(matrix=MATRIX, camera_in_base=pose), MIDDLE_M), expected, atol=1e-12
@@ -77,13 +76,13 @@ def test_a_view_without_a_front_is_refused() -> None:
         view_reference(looking(0.0, 0.8), np.array([3.0, 0.0, 3.0]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(MODELS, turns, angles, elevations, rolls, st.integers(0, 23))
 def test_equal_orientations_are_counted_alike(
     model: ObjectModel, turn: Rotation, azimuth: float, elevation: float, roll: float, index: int
 ) -> None:
     view = view_reference(looking(azimuth, elevation, roll), MIDDLE_M)
-    same = Rotation.from_quat(model.symmetries_wxyz[index % len(model.symmetries_wxyz)], scalar_first=True)
+    same = Rotation.from_quat(model.symmetries_wxyz[index % len(model.symmetries_wxyz)].copy(), scalar_first=True)
     first, again = numbered(model, turn, view), numbered(model, turn * same, view)
     np.testing.assert_allclose(first, again, atol=1e-9)
     # and each is a way to count the object's own corners
@@ -92,7 +91,7 @@ def test_equal_orientations_are_counted_alike(
         assert np.abs(numbering[:, None] - corners).max(axis=-1).min(axis=-1).max() < 1e-9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(MODELS, turns, angles, elevations, rolls, angles)
 def test_turning_camera_and_object_together_changes_nothing(
     model: ObjectModel, turn: Rotation, azimuth: float, elevation: float, roll: float, about_z: float
@@ -128,15 +127,15 @@ def test_each_rule_jumps_once_in_a_period_and_the_other_far_from_there(
     for found, expected in zip(jumps_deg(model, resting), expected_deg, strict=True):
         assert len(found) == 360.0 / period_deg
         off = (found - expected + period_deg / 2) % period_deg - period_deg / 2
-        assert np.abs(off).max() < 0.5
+        assert np.abs(off).max() < 1.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from([(CUBE, LYING), (PEG, LYING), (PEG, ON_END)]), angles, turns)
 def test_never_do_both_rules_jump_near_what_rests_on_the_table(
     case: tuple[ObjectModel, Rotation], yaw: float, way: Rotation
 ) -> None:
-    """Nudged by up to 4 degrees any way, one numbering at least moves with the object: corners by their arc and no more."""
+    """Nudged by 4 degrees any way, by one rule at least the corners move by their arc and no more."""
     model, resting = case
     turn = yawed(yaw) * resting
     nudge = Rotation.from_rotvec(np.radians(4.0) * way.apply([0.0, 0.0, 1.0]))

@@ -52,8 +52,8 @@ def test_a_cube_seen_from_straight_above() -> None:
     np.testing.assert_allclose(label.box_px, [149.796, 109.796, 170.204, 130.204], atol=1e-3)
     # z changes fastest: lower corners are behind the top, upper ones are seen
     assert label.visibility.tolist() == [HIDDEN, VISIBLE] * 8
-    # straight down, the front is down in the picture, the base's -x: the corner (-, -, +) is 0.02 m to the back, 10.204 px
-    # up, and 0.02 m along the front's -y, the base's +y: as far to the left
+    # straight down, the front is down in the picture, the base's -x: the corner (-, -, +) is 0.02 m to the back,
+    # 10.204 px up, and 0.02 m along the front's -y, the base's +y: as far to the left
     np.testing.assert_allclose(label.keypoints_px[1], [149.796, 109.796], atol=1e-3)
     # and on the table, 1.02 m away: 0.02 * 500 / 1.02 = 9.804 px
     np.testing.assert_allclose(label.keypoints_px[0], [150.196, 110.196], atol=1e-3)
