@@ -54,8 +54,8 @@ def open_network(model: bytes, shape: tuple[int, int], threads: int, runtime: Ru
         return opened(model, (1, 3, *shape), threads)
     except RuntimeError as error:
         raise ModelFileError(
-            f"{runtime} cannot run it on {shape[1]} x {shape[0]} px: {' '.join(str(error).split())[:300]}: a network of "
-            "another kind, or damaged; train it again"
+            f"{runtime} cannot run it on {shape[1]} x {shape[0]} px: {' '.join(str(error).split())[:300]}: a network "
+            "of another kind, or damaged; train it again"
         ) from error
 
 

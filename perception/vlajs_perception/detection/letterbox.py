@@ -1,4 +1,4 @@
-"""Between a picture and a network's input: scaled to fit, with grey borders up to a multiple of the network's stride."""
+"""Between a picture and a network's input: scaled to fit, with grey borders up to a multiple of its stride."""
 
 from dataclasses import dataclass
 

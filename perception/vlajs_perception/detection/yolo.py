@@ -72,7 +72,7 @@ class YoloDetector:
             ValueError: a size that no picture has.
             ModelFileError: the network does not do what its metadata says.
         """
-        if not (MIN_SIDE_PX <= min(height, width) and max(height, width) <= MAX_SIDE_PX):
+        if not (min(height, width) >= MIN_SIDE_PX and max(height, width) <= MAX_SIDE_PX):
             raise ValueError(
                 f"a picture of {width} x {height} px: its sides must be in [{MIN_SIDE_PX}, {MAX_SIDE_PX}] px"
             )
