@@ -31,8 +31,8 @@ def load_engine(settings_folder: Path) -> Any:
     """
     if importlib.util.find_spec("ultralytics") is None:
         raise EngineMissingError(
-            "training needs Ultralytics YOLO, which is not installed: pip install 'vlajs-perception[train]'. Its licence "
-            "is AGPL-3.0, which Ultralytics claims for trained weights too; running a detector needs none of it"
+            "training needs Ultralytics YOLO, which is not installed: pip install 'vlajs-perception[train]'. Its "
+            "licence is AGPL-3.0, which Ultralytics claims for trained weights too; running a detector needs none of it"
         )
     settings_folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="False", YOLO_VERBOSE="False")

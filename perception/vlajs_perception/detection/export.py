@@ -86,11 +86,9 @@ def _halve_weights(onnx: Any, graph: Any) -> None:
         values = onnx.numpy_helper.to_array(weights)
         if values.size < _MIN_HALVED or abs(values).max() > 6e4:  # half precision ends at 65504
             continue
-        name = weights.name
-        weights.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), f"{name}_half"))
-        widen.append(
-            onnx.helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_widen", to=onnx.TensorProto.FLOAT)
-        )
+        name, half = weights.name, f"{weights.name}_half"
+        weights.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), half))
+        widen.append(onnx.helper.make_node("Cast", [half], [name], f"{name}_widen", to=onnx.TensorProto.FLOAT))
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend(widen + nodes)
@@ -110,8 +108,8 @@ def card_text(card: DetectorCard, name: str, size_bytes: int) -> str:
         [
             f"# {name}",
             "",
-            f"Finds and counts the keypoints of {counts}, each by two rules, in pictures scaled to {card.image_size_px} px",
-            f"on the longer side. {size_bytes / 1e6:.1f} MB, half-precision weights. Made by `vlajs perception train`.",
+            f"Finds and counts the keypoints of {counts}, each by two rules, in pictures scaled to",
+            f"{card.image_size_px} px on the longer side. {size_bytes / 1e6:.1f} MB, half-precision weights. Made by `vlajs perception train`.",
             "",
             f"Licence of the weights: {card.licence}.",
             "",

@@ -166,7 +166,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ModelFileError(f"no ONNX file (at byte {at}): give the .onnx that vlajs perception train made")
         if number == 0 or end > len(data):
             raise ModelFileError(
-                f"ends at byte {len(data)} inside a field that goes on to {end}: cut off, or no ONNX file; copy it again"
+                f"ends at byte {len(data)} inside a field that goes on to {end}: cut off, or no ONNX; copy it again"
             )
         yield number, data[start:end]
         at = end

@@ -1,4 +1,4 @@
-"""A detector from labelled pictures: a YOLO11 nano pose network, trained from nothing, resumable, with a visible end."""
+"""A detector from labelled pictures: a YOLO11 nano pose network trained from nothing, resumable, its end in sight."""
 
 import importlib
 import json
@@ -78,7 +78,7 @@ def train_detector(
 ) -> DetectorCard:
     """Train a detector and write it, with its card beside it.
 
-    A run keeps its state in ``output`` with suffix ``.run``: killed at any moment, it goes on from its last whole epoch.
+    A run keeps its state in ``output`` with suffix ``.run``: killed at any moment, it goes on from its last epoch.
 
     Args:
         data: folders to train with.

@@ -119,8 +119,8 @@ def _settings_of(folder: Path) -> dict[str, Any]:
     found = settings.get("format") if isinstance(settings, dict) else None
     if found != FORMAT:
         raise DatasetError(
-            f"{folder} has format {found!r}, this version reads {FORMAT}: its keypoints are counted otherwise; render it "
-            "again"
+            f"{folder} has format {found!r}, this version reads {FORMAT}: its keypoints are counted otherwise; render "
+            "it again"
         )
     if settings.get("classes") != list(CLASS_NAMES):
         raise DatasetError(
@@ -146,8 +146,8 @@ def _checked_label(file: Path) -> bytes:
         good = len(values) == _NUMBERS and all(map(math.isfinite, values)) and values[0] in range(len(CLASS_NAMES))
         if not good or not all(0.0 <= value <= 1.0 for value in values[1:5]):
             raise DatasetError(
-                f"{file}:{number} is no label: expected {_NUMBERS} numbers (class in [0, {len(CLASS_NAMES) - 1}], box in "
-                f"[0, 1], {KEYPOINT_COUNT} keypoints), found {len(words)} words: damaged; render the folder again"
+                f"{file}:{number} is no label: expected {_NUMBERS} numbers (class in [0, {len(CLASS_NAMES) - 1}], box "
+                f"in [0, 1], {KEYPOINT_COUNT} keypoints), found {len(words)} words: damaged; render the folder again"
             )
     return data
 
@@ -159,6 +159,6 @@ def _check_picture(file: Path) -> None:
         end = opened.read(2)
     if begin != _JPEG_BEGIN or end != _JPEG_END:
         raise DatasetError(
-            f"{file} is no whole JPEG ({file.stat().st_size} bytes): cut off; remove {file.stem} from images/ and truth/ "
-            "and render again"
+            f"{file} is no whole JPEG ({file.stat().st_size} bytes): cut off; remove {file.stem} from images/ and "
+            "truth/ and render again"
         )

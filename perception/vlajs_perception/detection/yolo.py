@@ -89,8 +89,8 @@ class YoloDetector:
         if shape != (1, self.card.channels, places):
             raise ModelFileError(
                 f"{self._file}: the network gives numbers of shape {shape}, its metadata ({len(self.card.classes)} "
-                f"classes, {NUMBERINGS} x {self.card.slots} keypoints) means {(1, self.card.channels, places)}: train it "
-                "again"
+                f"classes, {NUMBERINGS} x {self.card.slots} keypoints) means {(1, self.card.channels, places)}: train "
+                "it again"
             )
         self._ready = letterbox, run
 
