@@ -27,7 +27,7 @@ def test_the_whole_picture_fits_and_comes_back(height: int, width: int, side: in
     assert max(box.scaled_shape) == side
     assert all(size % 32 == 0 for size in box.input_shape)
     assert all(0 <= spare < 32 for spare in np.subtract(box.input_shape, box.scaled_shape))
-    corners = np.array([[0, 0], [box.scaled_shape[1], box.scaled_shape[0]]]) + [box.left, box.top]
+    corners = np.array([[0, 0], box.scaled_shape[::-1]], dtype=np.float64) + np.array([box.left, box.top])
     np.testing.assert_allclose(box.to_picture(corners), [[-0.5, -0.5], [width - 0.5, height - 0.5]], atol=1e-9)
 
 

@@ -144,7 +144,7 @@ def test_metadata_that_cannot_be_used_is_refused(
 
 
 def test_a_network_of_other_shape_than_its_metadata_says_is_refused(trained: Trained, tmp_path: Path) -> None:
-    # 3 classes and 2 x 8 keypoints are 4 + 3 + 48 = 55 numbers; the network gives 56 at 20 * 20 + 10 * 10 + 5 * 5 places
+    # 3 classes and 2 x 8 keypoints are 4 + 3 + 48 = 55 numbers; the network gives 56, at 20^2 + 10^2 + 5^2 places
     file = rewritten(trained, tmp_path / "bad.onnx", classes=["a", "b", "c"], keypoint_counts=[8, 8, 1])
     with pytest.raises(ModelFileError, match=r"shape \(1, 56, 525\).*3 classes.*\(1, 55, 525\)"):
         YoloDetector(file, threads=1).prepare(160, 160)
