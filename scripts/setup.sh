@@ -185,8 +185,8 @@ pip_install() { run "$1" "$VENV/bin/python" -m pip install --disable-pip-version
 install_packages() {
     local arguments=() duration="about 2 minutes, 3 GB"
     case $PROFILE in
-        dev) arguments=(-r "$ROOT/requirements/dev.txt" -e "$ROOT/ros2_ws/src/vlajs[twin,vla]" -e "$ROOT/training[sweep]" -e "$ROOT/perception[render]") ;;
-        robot) arguments=(-e "$ROOT/ros2_ws/src/vlajs[twin,vla]" -e "$ROOT/perception[render]") duration="about 1 minute, 1 GB" ;;
+        dev) arguments=(-r "$ROOT/requirements/dev.txt" -e "$ROOT/ros2_ws/src/vlajs[twin,vla]" -e "$ROOT/training[sweep]" -e "$ROOT/perception[render,run,train]") ;;
+        robot) arguments=(-e "$ROOT/ros2_ws/src/vlajs[twin,vla]" -e "$ROOT/perception[render,run]") duration="about 1 minute, 1 GB" ;;
         training) arguments=(-e "$ROOT/ros2_ws/src/vlajs[vla]" -e "$ROOT/training[sweep]") ;;
     esac
     [ "$ROS" != wheels ] || arguments+=(-r "$ROOT/requirements/ros.txt")

@@ -4,7 +4,7 @@
 
     settings.json        seed, size and ranges: what the folder is made of; a folder goes on with the same ones only
     images/000000.jpg
-    labels/000000.txt    a line an object: class, box (middle and size), 8 keypoints (u, v, visibility), shares of size
+    labels/000000.txt    a line an object: class, box (middle and size), 16 keypoints (u, v, visibility), shares of size
     truth/000000.json    camera and poses in panda_link0, written last: a picture without it is made again
     contact_sheet.png    the first pictures with what their labels say
 
@@ -22,16 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlajs_perception.files import write_whole
-from vlajs_perception.rendering.labels import HIDDEN, OUTSIDE, Label, camera_of, label_of
+from vlajs_perception.rendering.labels import CORNERS, HIDDEN, OUTSIDE, Label, camera_of, label_of
 from vlajs_perception.rendering.lens import through_the_lens
 from vlajs_perception.rendering.scene import CLASS_NAMES, Ranges, SceneSample, draw_scene
 from vlajs_perception.rendering.world import World
 
 Image = NDArray[np.uint8]
 
-FORMAT = 1
+FORMAT = 2
+"""Of the folder: 1 had eight keypoints, counted from the orientation drawn."""
 SHEET_COLUMNS, SHEET_ROWS = 4, 4
 _JPEG_QUALITY = 95
+_X_END = [4, 5, 7, 6]
+"""Corners around the face at +x."""
 _COLOURS_BGR = ((60, 60, 255), (60, 200, 60), (255, 160, 60), (60, 220, 255))
 
 
@@ -157,7 +160,10 @@ def label_line(label: Label, width_px: int, height_px: int) -> str:
 
 
 def contact_sheet(folder: Path, images: int) -> Image:
-    """The first pictures of a folder, BGR, with boxes and keypoints drawn (hidden ones hollow)."""
+    """The first pictures of a folder, BGR, with boxes and keypoints drawn (hidden ones hollow).
+
+    Of a box-shaped object the +x end is outlined: by the first rule in the object's colour, by the second in white.
+    """
     tiles = []
     for index in range(min(images, SHEET_COLUMNS * SHEET_ROWS)):
         picture = np.asarray(cv2.imread(str(folder / "images" / f"{index:06d}.jpg")), dtype=np.uint8)
@@ -176,10 +182,13 @@ def _draw_label(picture: Image, numbers: list[float]) -> None:
     middle, extent = np.array(numbers[1:3]) * size, np.array(numbers[3:5]) * size
     low, high = ((middle + sign * extent / 2).round().astype(int).tolist() for sign in (-1, 1))
     cv2.rectangle(picture, low, high, colour, 1)
-    for u, v, visibility in np.array(numbers[5:]).reshape(-1, 3):
-        if visibility != OUTSIDE:
-            at = (round(u * width), round(v * height))
-            cv2.circle(picture, at, 3, colour, 1 if visibility == HIDDEN else cv2.FILLED)
+    for number, keypoints in enumerate(np.array(numbers[5:]).reshape(-1, CORNERS, 3)):
+        spots = (keypoints[:, :2] * size).round().astype(int)
+        if (keypoints[_X_END, 2] != OUTSIDE).all():
+            cv2.polylines(picture, [spots[_X_END].astype(np.int32)], True, (255, 255, 255) if number else colour, 1)
+        for spot, visibility in zip(spots.tolist(), keypoints[:, 2], strict=True):
+            if visibility != OUTSIDE:
+                cv2.circle(picture, spot, 3, colour, 1 if visibility == HIDDEN else cv2.FILLED)
 
 
 def _encoded(picture: NDArray[Any], suffix: str) -> bytes:

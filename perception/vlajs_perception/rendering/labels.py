@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from vlajs_perception.camera import Camera, CameraError
-from vlajs_perception.objects import box_corners
-from vlajs_perception.rendering.scene import GOAL, FloatArray, Placed, SceneSample
+from vlajs_perception.numbering import NUMBERINGS, numbered_orientations, view_reference
+from vlajs_perception.objects import ObjectModel, box_corners, cube, peg
+from vlajs_perception.rendering.scene import CUBE, GOAL, FloatArray, Placed, SceneSample
 
-KEYPOINT_COUNT = 8
-"""The corners of a box-shaped object; a goal has one, its middle."""
+CORNERS = 8
+KEYPOINT_COUNT = NUMBERINGS * CORNERS
+"""The corners of a box-shaped object by the first rule of :mod:`vlajs_perception.numbering`, then by the second; of a
+goal the first keypoint of each eight is its middle, and it has no others."""
 
 OUTSIDE, HIDDEN, VISIBLE = range(3)
 """Of a keypoint, in the numbers that COCO and YOLO use; outside the picture it is not labelled."""
@@ -56,16 +59,21 @@ def camera_of(sample: SceneSample, width: int, height: int) -> Camera:
 def label_of(placed: Placed, camera: Camera, shown: NDArray[np.int8]) -> Label | None:
     """The label of an object; None where it cannot be seen well enough, or is partly behind the camera.
 
+    It follows from what can be seen: equal orientations of a symmetric object have the same label.
+
     Args:
         placed: the object.
         camera: that took the picture.
         shown: (H, W) class that each pixel shows, -1 for none.
+
+    Raises:
+        NumberingError: the camera is upside down.
     """
     try:
         outline = camera.project(_outline_m(placed))
-        keypoints = camera.project(_keypoints_m(placed))
     except CameraError:
         return None
+    turns = _numbered_turns(placed, camera)
     height, width = shown.shape
     limits = np.array([width - 1, height - 1], dtype=np.float64)
     left_top, right_bottom = np.clip(outline.min(axis=0), 0, limits), np.clip(outline.max(axis=0), 0, limits)
@@ -73,30 +81,54 @@ def label_of(placed: Placed, camera: Camera, shown: NDArray[np.int8]) -> Label |
     visible_px = int((shown == placed.kind).sum())
     if visible_px < max(MIN_VISIBLE_PX, MIN_VISIBLE_SHARE * area_px):
         return None
-    padded = np.zeros((KEYPOINT_COUNT, 2))
-    visibility = np.full(KEYPOINT_COUNT, OUTSIDE)
-    padded[: len(keypoints)] = keypoints
-    visibility[: len(keypoints)] = _visibility(placed, camera, keypoints, shown)
+    keypoints_px = np.zeros((NUMBERINGS, CORNERS, 2))
+    visibility = np.full((NUMBERINGS, CORNERS), OUTSIDE)
+    for index, turn in enumerate(turns):
+        pixels = camera.project(_keypoints_m(placed, turn))
+        keypoints_px[index, : len(pixels)] = pixels
+        visibility[index, : len(pixels)] = _visibility(placed, turn, camera, pixels, shown)
     return Label(
         kind=placed.kind,
         box_px=np.concatenate([left_top, right_bottom]),
-        keypoints_px=padded,
-        visibility=visibility,
+        keypoints_px=keypoints_px.reshape(KEYPOINT_COUNT, 2),
+        visibility=visibility.reshape(KEYPOINT_COUNT),
         visible_share=min(1.0, visible_px / area_px),
     )
 
 
-def _keypoints_m(placed: Placed) -> FloatArray:
+def model_of(placed: Placed) -> ObjectModel:
+    """What is known of a box-shaped object.
+
+    A box with a hole looks the same from both ends and in quarter turns about the hole: its symmetries are a peg's.
+    """
+    if placed.kind == CUBE:
+        return cube("cube", float(placed.half_size_m[0]))
+    return peg("peg", float(placed.half_size_m[0]), float(placed.half_size_m[1]))
+
+
+def _numbered_turns(placed: Placed, camera: Camera) -> list[Rotation]:
+    """From which orientation the keypoints are counted, by each rule."""
+    if placed.kind == GOAL:
+        return [_turn_of(placed)] * NUMBERINGS
+    view = view_reference(camera, placed.position_m)
+    quats = numbered_orientations(model_of(placed), placed.quat_wxyz, view)
+    return [Rotation.from_quat(quat, scalar_first=True) for quat in quats]
+
+
+def _turn_of(placed: Placed) -> Rotation:
+    return Rotation.from_quat(placed.quat_wxyz, scalar_first=True)
+
+
+def _keypoints_m(placed: Placed, turn: Rotation) -> FloatArray:
     if placed.kind == GOAL:
         return placed.position_m[None]
-    turn = Rotation.from_quat(placed.quat_wxyz, scalar_first=True)
     return placed.position_m + turn.apply(box_corners(placed.half_size_m))
 
 
 def _outline_m(placed: Placed) -> FloatArray:
     """Points whose hull is the object."""
     if placed.kind != GOAL:
-        return _keypoints_m(placed)
+        return _keypoints_m(placed, _turn_of(placed))
     angle = np.linspace(0, 2 * np.pi, _RIM_POINTS, endpoint=False)
     rim = np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=1)
     return placed.position_m + placed.half_size_m[0] * rim
@@ -110,12 +142,13 @@ def _area_inside_px(outline_px: FloatArray, shape: tuple[int, ...]) -> float:
     return max(1.0, float(canvas.sum()))
 
 
-def _visibility(placed: Placed, camera: Camera, keypoints_px: FloatArray, shown: NDArray[np.int8]) -> NDArray[np.int64]:
+def _visibility(
+    placed: Placed, turn: Rotation, camera: Camera, keypoints_px: FloatArray, shown: NDArray[np.int8]
+) -> NDArray[np.int64]:
     """Of each keypoint: is it in the picture, on a side that faces the camera, with the object's pixels around it."""
     height, width = shown.shape
     facing = np.ones(len(keypoints_px), dtype=bool)
     if placed.kind != GOAL:
-        turn = Rotation.from_quat(placed.quat_wxyz, scalar_first=True)
         eye = turn.inv().apply(camera.position_in_base_m - placed.position_m)
         # a corner is seen if the camera is beyond one of its three faces
         facing = (np.sign(box_corners(placed.half_size_m)) * eye > placed.half_size_m).any(axis=1)

@@ -46,12 +46,15 @@ class Ranges:
     camera_elevation_rad: tuple[float, float] = (0.45, 1.25)
     """Above the horizon."""
     camera_roll_rad: tuple[float, float] = (-0.08, 0.08)
+    """At most a quarter turn: keypoints are counted from the front, and down in the picture says where that is."""
     fovy_rad: tuple[float, float] = (0.65, 1.1)
     """Vertical field of view."""
     present: tuple[float, float, float, float] = (0.8, 0.5, 0.2, 0.4)
     """Probability that each class is in the picture; pictures of nothing are wanted too."""
     lifted: float = 0.3
-    """Probability that cube or peg is off the table, turned any way, as when it is held."""
+    """Probability that cube or peg is off the table, as when it is held."""
+    lifted_tilt_rad: tuple[float, float] = (0.0, float(np.radians(30.0)))
+    """How far what is lifted is tilted, any way, from how it lies or stands; a gripper holds most things so."""
     arm: float = 0.8
     """Probability that the arm is in the picture."""
     reaching: float = 0.5
@@ -68,6 +71,12 @@ class Ranges:
                     raise ValueError(f"{name} = {value}: expected two finite numbers, the lower first")
             elif not ((values >= 0.0) & (values <= 1.0)).all():
                 raise ValueError(f"{name} = {value}: probabilities lie in [0, 1]")
+        for name, low, high in (("camera_elevation_rad", 0.0, np.pi / 2), ("camera_roll_rad", -np.pi / 2, np.pi / 2)):
+            if getattr(self, name)[0] < low or getattr(self, name)[1] > high:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} leaves [{low:.4g}, {high:.4g}]: from below or upside down, the "
+                    "front of an object is not defined and its keypoints cannot be counted; turn the picture instead"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +191,14 @@ def _draw_object(rng: np.random.Generator, ranges: Ranges, kind: int) -> Placed:
         radius = rng.uniform(*ranges.goal_radius_m)
         half, quat = np.array([radius, radius, 1e-3]), np.array([1.0, 0, 0, 0])
     height = half[2]
-    if kind in (CUBE, PEG) and rng.random() < ranges.lifted:
-        height += rng.uniform(0.02, 0.25)
-        quat = rng.normal(size=4)
-        quat /= np.linalg.norm(quat)
-    elif kind == PEG and rng.random() < 0.2:  # upright
+    if kind == PEG and rng.random() < 0.2:  # upright
         quat = _times(quat, np.array([np.sqrt(0.5), 0, -np.sqrt(0.5), 0]))
         height = half[0]
+    if kind in (CUBE, PEG) and rng.random() < ranges.lifted:
+        height += rng.uniform(0.02, 0.25)
+        tilt, way = rng.uniform(*ranges.lifted_tilt_rad), rng.uniform(-np.pi, np.pi)
+        axis = np.array([np.cos(way), np.sin(way), 0.0])
+        quat = _times(np.array([np.cos(tilt / 2), *(np.sin(tilt / 2) * axis)]), quat)
     return Placed(
         kind=kind,
         half_size_m=half,

@@ -52,7 +52,7 @@ def test_pictures_and_labels_say_what_the_truth_says(tmp_path: Path) -> None:
         for words in lines:
             labelled += 1
             numbers = np.array([float(word) for word in words[1:]])
-            assert len(numbers) == 4 + 8 * 3
+            assert len(numbers) == 4 + 2 * 8 * 3
             assert ((numbers[:4] >= 0) & (numbers[:4] <= 1)).all()
         assert np.linalg.det(np.array(truth["camera_axes"])) == pytest.approx(1.0)
     assert labelled > 0
@@ -62,6 +62,12 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path, capsys: pytest.Ca
     render_dataset(tmp_path, SMALL, 1)
     with pytest.raises(DatasetError, match=r"pictures of other settings.*another folder"):
         render_dataset(tmp_path, DatasetSettings(seed=6, width_px=160, height_px=120), 1)
+    file = tmp_path / "settings.json"
+    text = file.read_text()
+    file.write_text(text.replace('"format": 2', '"format": 1'))
+    with pytest.raises(DatasetError, match="other settings"):  # labels that count otherwise are never mixed in
+        render_dataset(tmp_path, SMALL, 2)
+    file.write_text(text)
     assert commands.render([str(tmp_path), "--seed", "6", "--images", "1"]) == 2
     assert "other settings" in capsys.readouterr().err
 

@@ -51,6 +51,19 @@ def test_what_is_not_lifted_stands_on_the_table() -> None:
     assert kinds == {CUBE, PEG, BOX, GOAL}
 
 
+def test_what_is_lifted_is_tilted_by_no_more_than_asked() -> None:
+    lifted = Ranges(present=(1.0, 1.0, 0.0, 0.0), lifted=1.0, lifted_tilt_rad=(0.1, 0.3))
+    tilts = []
+    for index in range(30):
+        for placed in draw_scene([5, index], lifted).objects:
+            w, x, y, z = placed.quat_wxyz
+            # heights of the object's axes: the resting one was upright
+            heights = np.abs([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)])
+            tilts.append(np.arccos(heights.max()))
+            assert placed.position_m[2] > placed.half_size_m[2]
+    assert 0.1 - 1e-9 <= min(tilts) < max(tilts) <= 0.3 + 1e-9
+
+
 def test_clutter_keeps_away_from_objects_and_never_looks_like_a_cube() -> None:
     seen = 0
     for index in range(40):
@@ -82,5 +95,7 @@ def test_refused_ranges() -> None:
         Ranges(object_x_m=(0.8, 0.4))
     with pytest.raises(ValueError, match="camera_roll_rad"):
         Ranges(camera_roll_rad=(0.0, float("nan")))
+    with pytest.raises(ValueError, match=r"camera_roll_rad = \(-3.0, 0.0\) leaves \[-1.571, 1.571\].*upside down"):
+        Ranges(camera_roll_rad=(-3.0, 0.0))
     with pytest.raises(ValueError, match=r"lifted = 1\.5"):
         Ranges(lifted=1.5)

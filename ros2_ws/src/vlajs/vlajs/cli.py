@@ -141,8 +141,11 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
     "compare": (_module("vlajs_training.compare", "vlajs-training"), "compare training runs: curves, cost of success"),
     "sweep": (_module("vlajs_training.sweep", "vlajs-training"), "train every run that a YAML file describes"),
     "perception": (
-        {"render": _module("vlajs_perception.rendering.commands", "vlajs-perception", "render")},
-        "labelled pictures for a pose estimator",
+        {
+            "render": _module("vlajs_perception.rendering.commands", "vlajs-perception", "render"),
+            "train": _module("vlajs_perception.detection.commands", "vlajs-perception", "train"),
+        },
+        "labelled pictures, and a detector trained on them",
     ),
     "teacher": (
         {

@@ -1,0 +1,42 @@
+"""One tiny detector for all tests here: the real command, one epoch, a dozen rendered pictures of 160 px."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vlajs_perception.detection import commands
+from vlajs_perception.rendering.dataset import DatasetSettings, render_dataset
+from vlajs_perception.rendering.scene import Ranges
+
+SIZE = {"width_px": 160, "height_px": 120}
+NEAR = Ranges(present=(1.0, 0.5, 0.0, 0.5), arm=0.0, camera_distance_m=(0.55, 0.6), cube_half_size_m=(0.03, 0.03))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What the command left behind."""
+
+    data: Path
+    validation: Path
+    file: Path
+    words: list[str]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two folders, of 8 and 4 pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    for name, seed, images in (("data", 1, 8), ("validation", 2, 4)):
+        render_dataset(root / name, DatasetSettings(seed=seed, ranges=NEAR, **SIZE), images)
+    return root / "data", root / "validation"
+
+
+@pytest.fixture(scope="session")
+def trained(pictures: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    data, validation = pictures
+    file = tmp_path_factory.mktemp("detector") / "tiny.onnx"
+    words = [str(data), "--validation", str(validation), "--output", str(file)]
+    words += ["--epochs", "1", "--image-size", "160", "--batch", "4", "--threads", "1"]
+    assert commands.train(words) == 0
+    return Trained(data=data, validation=validation, file=file, words=words)

@@ -1,0 +1,175 @@
+"""The detector against Ultralytics on the same weights, and every file and picture it refuses."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.perception.detection.conftest import Trained
+from vlajs_perception.detection import inference
+from vlajs_perception.detection.inference import RUNTIMES, Runtime, RuntimeMissingError, installed_runtime
+from vlajs_perception.detection.model_file import METADATA_KEY, ModelFileError, read_model
+from vlajs_perception.detection.yolo import YoloDetector
+
+MIN_SCORE = 0.002
+"""A network that learnt for one epoch is sure of nothing; its numbers are compared all the same."""
+
+
+def picture(trained: Trained, width: int, height: int) -> np.ndarray:
+    image = cv2.imread(str(trained.validation / "images/000000.jpg"))
+    assert image is not None
+    return np.ascontiguousarray(cv2.resize(image, (width, height))[..., ::-1])
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("width, height", [(160, 120), (213, 131)])
+def test_it_says_what_ultralytics_says(trained: Trained, runtime: Runtime, width: int, height: int) -> None:
+    from ultralytics import YOLO
+
+    image = picture(trained, width, height)
+    weights = trained.file.with_suffix(".run") / "export/detector.pt"
+    (theirs,) = YOLO(str(weights)).predict(
+        image[..., ::-1], imgsz=160, conf=MIN_SCORE, iou=0.5, max_det=1000, device="cpu", verbose=False
+    )
+    ours = YoloDetector(trained.file, threads=1, min_score=MIN_SCORE, runtime=runtime).detect(image)
+    assert len(ours) == len(theirs.boxes) > 3
+    for found, box, score, kind, points in zip(
+        ours,
+        theirs.boxes.xyxy.numpy(),
+        theirs.boxes.conf.numpy(),
+        theirs.boxes.cls.numpy(),
+        theirs.keypoints.data.numpy(),
+        strict=True,
+    ):
+        assert found.name == theirs.names[int(kind)]
+        assert found.score == pytest.approx(float(score), abs=1e-4)
+        np.testing.assert_allclose(found.box_px + 0.5, box, atol=0.02)  # theirs counts from the edge
+        count = 1 if found.name == "goal" else 8
+        for numbering, expected in zip(found.numberings, points.reshape(2, 8, 3)[:, :count], strict=True):
+            np.testing.assert_allclose(numbering.confidence, expected[:, 2], atol=1e-3)
+            clipped = np.clip(numbering.pixels + 0.5, 0, [width, height])  # theirs moves points into the picture
+            np.testing.assert_allclose(clipped, expected[:, :2], atol=0.02)
+
+
+def test_scores_are_best_first_and_obey_the_limit(trained: Trained) -> None:
+    image = picture(trained, 160, 120)
+    every = YoloDetector(trained.file, threads=1, min_score=MIN_SCORE).detect(image)
+    scores = [found.score for found in every]
+    assert scores == sorted(scores, reverse=True)
+    limit = scores[1]
+    some = YoloDetector(trained.file, threads=1, min_score=limit).detect(image)
+    assert [found.score for found in some] == [score for score in scores if score >= limit]
+
+
+@pytest.mark.parametrize(
+    "image, complaint",
+    [
+        (np.zeros((120, 160), np.uint8), r"shape \(120, 160\) and type uint8: expected \(height, width, 3\)"),
+        (np.zeros((120, 160, 4), np.uint8), r"shape \(120, 160, 4\)"),
+        (np.zeros((120, 160, 3), np.float32), "type float32"),
+        (np.zeros((8, 160, 3), np.uint8), r"160 x 8 px: its sides must be in \[32, 8192\]"),
+    ],
+)
+def test_what_is_no_picture_is_refused(trained: Trained, image: np.ndarray, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        YoloDetector(trained.file).detect(image)
+
+
+def test_parameters_out_of_range_are_refused(trained: Trained) -> None:
+    with pytest.raises(ValueError, match="threads = 0: at least 1"):
+        YoloDetector(trained.file, threads=0)
+    with pytest.raises(ValueError, match=r"min_score = 1.5"):
+        YoloDetector(trained.file, min_score=1.5)
+    with pytest.raises(ValueError, match="image_size_px = 7 is outside"):
+        YoloDetector(trained.file, image_size_px=7)
+
+
+def rewritten(trained: Trained, to: Path, **changes: object) -> Path:
+    """The detector with other metadata; a change to None leaves the entry out."""
+    import onnx
+
+    network = onnx.load(str(trained.file))
+    (entry,) = network.metadata_props
+    values = json.loads(entry.value) | changes
+    entry.value = json.dumps({name: value for name, value in values.items() if value is not None})
+    to.write_bytes(network.SerializeToString())
+    return to
+
+
+def test_files_that_are_no_detector_are_refused(trained: Trained, tmp_path: Path) -> None:
+    import onnx
+
+    whole, bad = trained.file.read_bytes(), tmp_path / "bad.onnx"
+    with pytest.raises(ModelFileError, match=r"cannot be read \(No such file.*vlajs perception train"):
+        read_model(tmp_path / "none.onnx")
+    for data, complaint in [
+        (b"", r"holds no network \(0 bytes\)"),
+        (b"hello, I am a text file\n", "no ONNX"),
+        (whole[: len(whole) // 2], "cut off"),
+        (whole[:-1], "cut off"),
+    ]:
+        bad.write_bytes(data)
+        with pytest.raises(ModelFileError, match=complaint):
+            read_model(bad)
+    at = len(whole) // 2
+    bad.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ModelFileError, match="damaged"):
+        read_model(bad)
+    network = onnx.load(str(trained.file))
+    network.metadata_props[0].key = "other"
+    bad.write_bytes(network.SerializeToString())
+    with pytest.raises(ModelFileError, match=f"no metadata '{METADATA_KEY}'.*other"):
+        read_model(bad)
+
+
+@pytest.mark.parametrize(
+    "changes, complaint",
+    [
+        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"format": None}, "has format None"),
+        ({"classes": None}, r"cannot be used \(KeyError\('classes'\)\)"),
+        ({"classes": "cube"}, "each once|keypoint counts"),
+        ({"keypoint_counts": [8, 8, 8, 9]}, r"keypoint counts \[8, 8, 8, 9\] must be one a class, in \[1, 8\]"),
+        ({"image_size_px": 100}, "image size 100 px must be a multiple of 32"),
+        ({"graph_sha256": "0"}, "damaged"),
+    ],
+)
+def test_metadata_that_cannot_be_used_is_refused(
+    trained: Trained, tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(ModelFileError, match=complaint):
+        read_model(rewritten(trained, tmp_path / "bad.onnx", **changes))
+
+
+def test_a_network_of_other_shape_than_its_metadata_says_is_refused(trained: Trained, tmp_path: Path) -> None:
+    # 3 classes and 2 x 8 keypoints are 4 + 3 + 48 = 55 numbers; the network gives 56, at 20^2 + 10^2 + 5^2 places
+    file = rewritten(trained, tmp_path / "bad.onnx", classes=["a", "b", "c"], keypoint_counts=[8, 8, 1])
+    with pytest.raises(ModelFileError, match=r"shape \(1, 56, 525\).*3 classes.*\(1, 55, 525\)"):
+        YoloDetector(file, threads=1).prepare(160, 160)
+
+
+def test_the_card_says_what_was_trained(trained: Trained) -> None:
+    card, data = read_model(trained.file)
+    assert card.classes == ("cube", "peg", "box", "goal")
+    assert card.keypoint_counts == (8, 8, 8, 1)
+    assert card.image_size_px == 160
+    assert [folder["settings"]["seed"] for folder in card.recipe["data"] + card.recipe["validation"]] == [1, 2]
+    assert card.recipe["settings"]["epochs"] == 1
+    assert card.licence.startswith("AGPL-3.0")
+    assert set(card.figures) == {
+        f"{kind}_{figure}" for kind in ("box", "pose") for figure in ("precision", "recall", "map50", "map50_95")
+    }
+    # 2.9 million weights of two bytes
+    assert 5e6 < len(data) < 7e6
+    text = trained.file.with_suffix(".md").read_text()
+    assert "AGPL-3.0" in text
+    assert "| data | data | 8 | 1 |" in text
+
+
+def test_a_machine_without_a_runtime_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installed_runtime() == "openvino"
+    monkeypatch.setattr(inference, "RUNTIMES", ("not_installed_here",))
+    with pytest.raises(RuntimeMissingError, match=r"pip install 'vlajs-perception\[run\]'"):
+        installed_runtime()
