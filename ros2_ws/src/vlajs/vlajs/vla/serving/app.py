@@ -21,7 +21,7 @@ from vlajs.vla.protocol import (
 )
 from vlajs.vla.serving.batcher import Actions, Batcher, QueueFullError
 from vlajs.vla.serving.config import ServerConfig
-from vlajs.vla.serving.http_body import ClientGoneError, Receive, RefusalError, drain_body, read_body, until_gone
+from vlajs.vla.serving.http_body import ClientGoneError, Incoming, Receive, RefusalError
 from vlajs.vla.serving.metrics import CONTENT_TYPE, ServerMetrics
 from vlajs.vla.serving.model import ModelError
 from vlajs.vla.wire import to_json
@@ -60,10 +60,10 @@ class App:
         """One request, as ASGI has it."""
         path = scope["path"]
         known = path if path in self._routes else "other"
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        incoming = Incoming(receive, dict(scope["headers"]))
         extra: list[tuple[bytes, bytes]] = []
         try:
-            status, (kind, body) = 200, await self._answer(scope["method"], path, headers, receive)
+            status, (kind, body) = 200, await self._answer(scope["method"], path, incoming)
         except ClientGoneError:
             self._metrics.answered(known, DISCONNECTED)
             self._metrics.failed("client_gone")
@@ -72,21 +72,21 @@ class App:
             status, kind, body = refusal.status, JSON, write_error(str(refusal))
             self._metrics.failed(refusal.reason)
             extra = _headers_of(refusal)
-            await drain_body(receive)
+            await incoming.drain()
         self._metrics.answered(known, status)
         sent = {b"content-type": kind.encode(), b"content-length": str(len(body)).encode(), b"connection": b"close"}
         await send({"type": "http.response.start", "status": status, "headers": [*sent.items(), *extra]})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, method: str, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
+    async def _answer(self, method: str, path: str, incoming: Incoming) -> Answer:
         if path not in self._routes:
             raise RefusalError(404, "path", f"there is no such path: known are {', '.join(self._routes)}")
         wanted, handler = self._routes[path]
         if method != wanted:
             raise RefusalError(405, "method", f"{path} takes {wanted}")
         if path != HEALTH_PATH:
-            self._check_token(headers.get(b"authorization", b""))
-        return await handler(headers, receive)
+            self._check_token(incoming.headers.get(b"authorization", b""))
+        return await handler(incoming)
 
     def _check_token(self, stated: bytes) -> None:
         if self._token is not None and not hmac.compare_digest(stated, b"Bearer " + self._token.encode()):
@@ -97,7 +97,7 @@ class App:
             raise RefusalError(503, "loading", "the model is being loaded and warmed up: ask again later")
         return self.metadata
 
-    async def _health(self, _headers: Mapping[bytes, bytes], _receive: Receive) -> Answer:
+    async def _health(self, _incoming: Incoming) -> Answer:
         metadata = self._ready()
         if self.stopping:
             raise RefusalError(503, "stopping", "the server is being stopped")
@@ -105,22 +105,22 @@ class App:
             raise RefusalError(503, "hanging", f"the model has been busy for {self._batcher.busy_s:.0f} s: it hangs")
         return JSON, to_json({"status": "ok", "name": metadata.name})
 
-    async def _describe(self, _headers: Mapping[bytes, bytes], _receive: Receive) -> Answer:
+    async def _describe(self, _incoming: Incoming) -> Answer:
         return JSON, self._ready().to_json()
 
-    async def _measure(self, _headers: Mapping[bytes, bytes], _receive: Receive) -> Answer:
+    async def _measure(self, _incoming: Incoming) -> Answer:
         return CONTENT_TYPE, self._metrics.to_text().encode()
 
-    async def _act(self, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
+    async def _act(self, incoming: Incoming) -> Answer:
         metadata, loop = self._ready(), asyncio.get_running_loop()
         start_s = loop.time()
         end_s = start_s + self._config.request_timeout_s
         # A web page may send text or a form anywhere without asking; with this type browsers ask first, in vain.
-        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != MSGPACK.encode():
+        if incoming.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != MSGPACK.encode():
             raise RefusalError(415, "media_type", f"{ACT_PATH} takes Content-Type: {MSGPACK}")
-        body = await read_body(receive, headers, max_bytes=self._config.max_request_bytes, end_s=end_s)
+        body = await incoming.read(max_bytes=self._config.max_request_bytes, end_s=end_s)
         request = await asyncio.to_thread(self._decode, body, metadata)
-        actions = await self._wait_for(self._submit(request), receive, end_s)
+        actions = await self._wait_for(self._submit(request), incoming, end_s)
         self._metrics.latency_s.add(loop.time() - start_s)
         return MSGPACK, write_answer(actions)
 
@@ -150,9 +150,9 @@ class App:
         except QueueFullError as error:
             raise RefusalError(503, "queue_full", f"{error}: ask again later, or less often") from error
 
-    async def _wait_for(self, answer: asyncio.Future[Actions], receive: Receive, end_s: float) -> Actions:
+    async def _wait_for(self, answer: asyncio.Future[Actions], incoming: Incoming, end_s: float) -> Actions:
         """The actions, unless they fail, take too long, or nobody waits for them any more."""
-        gone = asyncio.ensure_future(until_gone(receive))
+        gone = asyncio.ensure_future(incoming.until_gone())
         try:
             left_s = max(0.0, end_s - asyncio.get_running_loop().time())
             await asyncio.wait([answer, gone], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)

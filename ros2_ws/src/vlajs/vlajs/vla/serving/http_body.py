@@ -28,60 +28,63 @@ class ClientGoneError(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, max_bytes: int, end_s: float) -> bytes:
-    """The whole body.
+class Incoming:
+    """What a client sends after the headers of one request."""
 
-    Args:
-        receive: of ASGI.
-        headers: names in lower case.
-        max_bytes: a larger one is refused, before it is read where its length is stated.
-        end_s: time of the event loop until which it must have arrived.
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes]) -> None:
+        """``receive`` is ASGI's; header names are in lower case."""
+        self._receive, self.headers = receive, headers
+        self._is_whole = False
 
-    Raises:
-        RefusalError: compressed, too large, or too slow.
-        ClientGoneError: the client hung up.
-    """
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise RefusalError(415, "media_type", "the request has a Content-Encoding: send it uncompressed")
-    stated = headers.get(b"content-length", b"0")
-    if stated.isdigit() and int(stated) > max_bytes:
-        raise _too_large(max_bytes, stated.decode())
-    body = bytearray()
-    try:
-        async with asyncio.timeout_at(end_s):
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ClientGoneError
-                body += message.get("body", b"")
-                if len(body) > max_bytes:
-                    raise _too_large(max_bytes, "more")
-                more = message.get("more_body", False)
-    except TimeoutError as error:
-        raise RefusalError(408, "too_slow", "the request did not arrive in time: is the network too slow?") from error
-    return bytes(body)
+    async def read(self, *, max_bytes: int, end_s: float) -> bytes:
+        """The whole body.
 
+        Args:
+            max_bytes: a larger one is refused, before it is read where its length is stated.
+            end_s: time of the event loop until which it must have arrived.
 
-async def drain_body(receive: Receive) -> None:
-    """Throw away what a client still sends: closing on it may cost it the answer that says what is wrong.
+        Raises:
+            RefusalError: compressed, too large, or too slow.
+            ClientGoneError: the client hung up.
+        """
+        if self.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise RefusalError(415, "media_type", "the request has a Content-Encoding: send it uncompressed")
+        stated = self.headers.get(b"content-length", b"0")
+        if stated.isdigit() and int(stated) > max_bytes:
+            raise _too_large(max_bytes, stated.decode())
+        body = bytearray()
+        try:
+            async with asyncio.timeout_at(end_s):
+                while not self._is_whole:
+                    body += await self._next()
+                    if len(body) > max_bytes:
+                        raise _too_large(max_bytes, "more")
+        except TimeoutError as error:
+            raise RefusalError(408, "too_slow", "the request did not arrive in time: is the network slow?") from error
+        return bytes(body)
 
-    At most :data:`DRAINED_BYTES` and :data:`DRAIN_TIMEOUT_S`; returns at once when the body was read.
-    """
-    seen = 0
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while seen <= DRAINED_BYTES:
-                message = await receive()
-                seen += len(message.get("body", b""))
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
+    async def drain(self) -> None:
+        """Throw away what is still sent: closing on it may cost the client the answer that says what is wrong.
 
+        At most :data:`DRAINED_BYTES` and for :data:`DRAIN_TIMEOUT_S`.
+        """
+        seen = 0
+        with contextlib.suppress(TimeoutError, ClientGoneError):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                while not self._is_whole and seen <= DRAINED_BYTES:
+                    seen += len(await self._next())
 
-async def until_gone(receive: Receive) -> None:
-    """Returns when the client hangs up; the body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    async def until_gone(self) -> None:
+        """Returns when the client hangs up; the body must have been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        self._is_whole = not message.get("more_body", False)
+        return message.get("body", b"")
 
 
 def _too_large(max_bytes: int, size: str) -> RefusalError:
