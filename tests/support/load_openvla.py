@@ -1,4 +1,4 @@
-"""``python load_openvla.py``: a JSON list of options on standard input, one JSON line for each: its model, or the error.
+"""``python load_openvla.py``: a JSON list of options on standard input, a JSON line for each: model or error.
 
 One process for all of them: importing transformers takes most of the time.
 """

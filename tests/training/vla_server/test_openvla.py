@@ -178,7 +178,7 @@ def test_a_transformers_that_is_too_new_is_refused(monkeypatch: pytest.MonkeyPat
 def test_devices_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", type("Known", (Newer,), {"AutoModelForVision2Seq": None}))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ModelError, match="finds no CUDA GPU; a 7B model needs one .*int4 about 7 GB.*--device cpu"):
+    with pytest.raises(ModelError, match=r"finds no CUDA GPU; a 7B model needs one .*int4 about 7 GB.*--device cpu"):
         load_openvla(options(device="cuda"))
     with pytest.raises(ModelError, match="--dtype int4 needs a GPU"):
         load_openvla(options(dtype="int4"))

@@ -27,8 +27,8 @@ class ModelOptions:
     unnorm_key: str | None = None
     """Statistics that actions are scaled back with; may be left out where there are only one."""
     convention: str | None = None
-    """What actions mean: a preset (openvla-maniskill, openvla-bridge). By default the one of the unnorm key; without one
-    the server states none, and clients have to."""
+    """What actions mean: a preset (openvla-maniskill, openvla-bridge). By default the one of the unnorm key; if
+    there is none the server states none, and clients have to."""
     trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Run the Python code that comes with the weights, as OpenVLA needs: read it first."""
 

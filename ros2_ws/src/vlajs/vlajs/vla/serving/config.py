@@ -19,7 +19,7 @@ class ServerConfig:
     port: int = 8000
     """TCP port; 0 takes a free one, which the log names."""
     token: str | None = field(default=None, repr=False)
-    """Secret that clients must send. All users of this machine sees it in the list of processes: better --token-file."""
+    """Secret that clients must send. The list of processes shows it to all users: better --token-file."""
     token_file: Path | None = None
     """File whose first line is the token."""
     tls_certificate: Path | None = None
