@@ -226,3 +226,17 @@ def test_the_command_refuses_what_is_not_safe_before_anything_is_loaded() -> Non
         serve(["--model", "openvla", "--weights", "w", "--host", "0.0.0.0"])
     with pytest.raises(ValueError, match="unknown convention 'mine': known are openvla-maniskill"):
         serve(["--model", "openvla", "--weights", "w", "--convention", "mine"])
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line_and_exit_code_1(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlajs import cli
+
+    monkeypatch.setattr(
+        sys, "argv", ["vlajs", "teacher", "serve", "--model", "openvla", "--weights", "w", "--port", "0"]
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: openvla runs the Python code that comes with w: read it")
+    assert signal.getsignal(signal.SIGTERM) is before
