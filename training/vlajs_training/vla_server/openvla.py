@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 
 from vlajs.vla.convention import Convention
 from vlajs.vla.serving.model import WARM_UP_INSTRUCTION, Model, ModelError, probe_images
@@ -105,9 +106,9 @@ def check_unnorm_key(key: str | None, statistics: Mapping[str, Any], weights: st
         raise ModelError(f"{weights} has statistics of several data sets: give one as --unnorm-key; valid are {valid}")
     if key not in statistics:
         raise ModelError(f"unnorm key {key!r} is not among those of {weights}: valid are {valid}")
-    action = statistics[key].get("action", {}) if isinstance(statistics[key], Mapping) else {}
+    action = statistics[key].get("action") if isinstance(statistics[key], Mapping) else None
     for name in ("q01", "q99"):
-        bounds = np.asarray(action.get(name, ()), dtype=object)
+        bounds = np.asarray(action.get(name) if isinstance(action, Mapping) else None, dtype=object)
         if bounds.shape != (ACTION_SIZE,) or not all(isinstance(v, int | float) and np.isfinite(v) for v in bounds):
             raise ModelError(
                 f"statistics {key!r} of {weights}: action.{name} must be {ACTION_SIZE} finite numbers (translation, "
@@ -142,7 +143,7 @@ def _load(transformers: Any, options: ModelOptions) -> tuple[Any, Any]:
         raise ModelError(
             f"{options.weights} needs a package that is not installed ({_line(error)}): {ENVIRONMENT}"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{options.weights} cannot be loaded ({_line(error)}): is it a folder or hub name of OpenVLA weights "
             "(safetensors), and complete? Without a network it must be in the cache or a folder"
