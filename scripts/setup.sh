@@ -185,9 +185,9 @@ pip_install() { run "$1" "$VENV/bin/python" -m pip install --disable-pip-version
 install_packages() {
     local arguments=() duration="about 2 minutes, 3 GB"
     case $PROFILE in
-        dev) arguments=(-r "$ROOT/requirements/dev.txt" -e "$ROOT/ros2_ws/src/vlajs[twin,vla]" -e "$ROOT/training[sweep]" -e "$ROOT/perception[render,run,train]") ;;
+        dev) arguments=(-r "$ROOT/requirements/dev.txt" -e "$ROOT/ros2_ws/src/vlajs[twin,vla,vla-server]" -e "$ROOT/training[sweep]" -e "$ROOT/perception[render,run,train]") ;;
         robot) arguments=(-e "$ROOT/ros2_ws/src/vlajs[twin,vla]" -e "$ROOT/perception[render,run]") duration="about 1 minute, 1 GB" ;;
-        training) arguments=(-e "$ROOT/ros2_ws/src/vlajs[vla]" -e "$ROOT/training[sweep]") ;;
+        training) arguments=(-e "$ROOT/ros2_ws/src/vlajs[vla,vla-server]" -e "$ROOT/training[sweep]") ;;
     esac
     [ "$ROS" != wheels ] || arguments+=(-r "$ROOT/requirements/ros.txt")
     rm -f "$VENV/.vlajs/packages"
@@ -197,11 +197,21 @@ install_packages() {
         rm -f "$VENV/.vlajs/installing"
         die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
     }
+    [ "$PROFILE" != dev ] || install_openvla_libraries
     if [ "$ROS" = wheels ]; then
         run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"
     fi
     printf '%s' "$PACKAGES_STAMP" >"$VENV/.vlajs/packages"
     rm -f "$VENV/.vlajs/installing"
+}
+
+# OpenVLA's code needs older libraries than everything else. For its tests they lie beside the environment, not in it;
+# to serve the model there is docker/openvla.
+install_openvla_libraries() {
+    rm -rf "$VENV/openvla"
+    run "installing OpenVLA's libraries beside" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps \
+        --target "$VENV/openvla" -c "$ROOT/requirements/constraints-openvla.txt" \
+        accelerate huggingface-hub regex tokenizers transformers || die "log: $LOG"
 }
 
 # With wheels the interfaces are merged into the environment, so that vlajs_msgs imports with nothing sourced.

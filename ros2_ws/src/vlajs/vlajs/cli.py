@@ -149,10 +149,13 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
     ),
     "teacher": (
         {
-            name: _module("vlajs_training.teachers.commands", "vlajs-training", name)
-            for name in ("calibrate", "evaluate")
+            **{
+                name: _module("vlajs_training.teachers.commands", "vlajs-training", name)
+                for name in ("calibrate", "evaluate")
+            },
+            "serve": _module("vlajs_training.vla_server.commands", "vlajs-training", "serve"),
         },
-        "measure how good a teacher is alone, degrade it to a given success",
+        "measure how good a teacher is alone, degrade it to a given success, serve a VLA",
     ),
     "calibrate": (
         {

@@ -3,12 +3,13 @@
     GET  /healthz    200 while the model is loaded and answers; no token needed
     GET  /metadata   JSON: protocol, version, name, action_horizon, max_batch, image_encodings, convention
     POST /act        msgpack -> msgpack
+    GET  /metrics    what the server did, as Prometheus reads it
 
 A request is a map: ``version``, ``instructions`` (B strings), ``images`` (an array (B, H, W, 3) uint8, or with ``jpeg``
 as ``encoding`` a list of B JPEG files), ``encoding``, ``unnorm_key`` (a string or nil). An answer is a map:
 ``version``, ``actions`` (an array (B, K, 7), with a quaternion 8, of the convention's numbers, K the action horizon).
 An error is a status 4xx (the request is at fault: asking again is of no use) or 5xx with JSON ``{"error": "..."}``.
-With a token, ``/metadata`` and ``/act`` want ``Authorization: Bearer TOKEN`` and answer 401 without. Arrays:
+With a token, all but ``/healthz`` want ``Authorization: Bearer TOKEN`` and answer 401 without. Arrays:
 ``vlajs.vla.wire``.
 """
 
@@ -25,7 +26,7 @@ from vlajs.vla.wire import MAX_MESSAGE_BYTES, fields_of, from_json, from_msgpack
 
 PROTOCOL = "vlajs-vla"
 VERSION = 1
-HEALTH_PATH, METADATA_PATH, ACT_PATH = "/healthz", "/metadata", "/act"
+HEALTH_PATH, METADATA_PATH, ACT_PATH, METRICS_PATH = "/healthz", "/metadata", "/act", "/metrics"
 MAX_HORIZON = 256
 MAX_BATCH = 4096
 MAX_INSTRUCTION_CHARACTERS = 2000
