@@ -18,7 +18,7 @@ from vlajs_perception.grip import Grip, estimate_of
 from vlajs_perception.motion import Motion, distance_squared
 from vlajs_perception.pose_fit import NO_TURN
 from vlajs_perception.rigid import FloatArray
-from vlajs_perception.sight import ImplausibleError, see
+from vlajs_perception.sight import ImplausibleError, gap_m, see
 from vlajs_perception.tracker import Status, Track, Tracker
 
 
@@ -56,8 +56,8 @@ class PoseEstimator:
             values = [getattr(target, what) for target in targets]
             if not values or len(set(values)) < len(values):
                 raise ValueError(
-                    f"the objects' {what} are {values}: at least one, and no two alike (two objects of one class cannot "
-                    "be told apart)"
+                    f"the objects' {what} are {values}: at least one, and no two alike: two objects of one class "
+                    "cannot be told apart"
                 )
         settings = settings or EstimatorSettings()
         self._objects = {target.name: _Object(target, settings) for target in targets}
@@ -117,6 +117,7 @@ class _Object:
         self._last_seen_ns: int | None = None
         self._reason = "not seen yet"
         self._too_vague = ""
+        self._touched = True
 
     def observe(self, view: View) -> None:
         found = [item for item in view.detections if item.name == self._target.detected_as]
@@ -129,6 +130,7 @@ class _Object:
         else:
             self._observe_free(view, found, before)
         self._too_vague = self._vagueness(view.stamp_ns)
+        self._touched = self._may_be_touched(view)
 
     def at(self, stamp_ns: int, tool_in_base: FloatArray | None) -> Report:
         track = self._tracker.at(stamp_ns)
@@ -157,14 +159,14 @@ class _Object:
     def _predicted(self, track: Track, motion: Motion) -> Motion:
         """The track's motion, but for what noise of the last images would make of it.
 
-        An object that hardly moved when it was last seen is where it was then. One that moved goes on for as long as
-        a track counts as seen; then nobody knows, and things that nobody pushes stop.
+        An object that hardly moved when it was last seen, or that nothing touches, is where it was then. One that moved
+        goes on for as long as a track counts as seen; then nobody knows, and things that nobody pushes stop.
         """
         settings = self._settings
         assert track.last_seen_ns is not None, "tracked"
         moving = np.linalg.norm(motion.velocity_m_s) > settings.rest_speed_m_s
         turning = np.linalg.norm(motion.angular_velocity_rad_s) > settings.rest_spin_rad_s
-        if not (moving or turning):
+        if not (self._touched and (moving or turning)):
             seen = self._tracker.at(track.last_seen_ns).motion
             assert seen is not None, "tracked"
             return _aged(seen, (track.stamp_ns - track.last_seen_ns) * 1e-9 * settings.rest_drift_m_s)
@@ -172,6 +174,14 @@ class _Object:
         there = self._tracker.at(min(track.stamp_ns, limit_ns)).motion
         assert there is not None, "not older than the track"
         return replace(there, covariance=motion.covariance)
+
+    def _may_be_touched(self, view: View) -> bool:
+        """Whether the hand is near enough to move the object; so taken where that is not known."""
+        motion = self._tracker.at(view.stamp_ns).motion
+        if motion is None or view.tool_in_base is None:
+            return True
+        near_m = gap_m(estimate_of(motion), self._target.model, view.tool_in_base[:3, 3])
+        return self._grip.holds or near_m <= self._settings.touch_m
 
     def _observe_held(self, view: View, found: list[Detection], before: Motion | None) -> None:
         assert view.tool_in_base is not None, "checked by the caller"

@@ -76,8 +76,8 @@ def see(
 def best_numbering(detection: Detection, fit: Fit, settings: FitSettings) -> tuple[Estimate, float]:
     """The fit to the numbering it suits best, and how far off its keypoints are (px, root mean square).
 
-    A confident keypoint that a fit does not use counts as off by ``outlier_px``: else a numbering of which half is left aside
-    would win by the half that is left.
+    A confident keypoint that a fit does not use counts as off by ``outlier_px``: else a numbering of which half is
+    left aside would win by the half that is left.
 
     Raises:
         PoseError: no numbering fits; the message is the last one's.
@@ -225,9 +225,7 @@ def _near(estimate: Estimate, model: ObjectModel, near_wxyz: ArrayLike) -> Estim
     return replace(estimate, quat_wxyz=canonicalise(estimate.quat_wxyz, model.symmetries_wxyz, near_wxyz))
 
 
-def _check_size(
-    detection: Detection, estimate: Estimate, model: ObjectModel, view: View, sight: SightSettings
-) -> None:
+def _check_size(detection: Detection, estimate: Estimate, model: ObjectModel, view: View, sight: SightSettings) -> None:
     expected = box_of(estimate, model, view)
     allowed_px = max(sight.box_off * float((expected[2:] - expected[:2]).max()), sight.box_off_px)
     off_px = float(np.abs(detection.box_px - expected).max())
