@@ -75,7 +75,12 @@ def arrows_back(folder: Path) -> list[str]:
 
 
 def test_the_robot_side_needs_neither_torch_nor_a_training_simulator() -> None:
-    assert violations_of(VLAJS, HEAVY | {"vlajs_training", "vlajs_perception"}) == []
+    assert violations_of(VLAJS, HEAVY | {"vlajs_training"}) == []
+
+
+def test_only_nodes_know_the_perception() -> None:
+    found = violations_of(VLAJS, {"vlajs_perception"})
+    assert [item for item in found if not item.startswith("nodes/")] == []
 
 
 def test_perception_stands_alone() -> None:

@@ -149,8 +149,8 @@ def _check_alone(facts: CameraFacts) -> None:
         raise OpticsError("missing calibration: camera_info has no intrinsics (k is all zero); calibrate the camera")
     if facts.distorted:
         raise OpticsError(
-            f"the images are distorted ({facts.distortion.tolist()}) and nothing rectifies them: subscribe to rectified "
-            "images, or give a calibration file"
+            f"the images are distorted ({facts.distortion.tolist()}) and nothing rectifies them: subscribe to the "
+            "rectified images, or give a calibration file"
         )
 
 

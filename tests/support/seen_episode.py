@@ -120,5 +120,5 @@ def pick_and_place(
             object_in_base=placed,
             tool_in_base=tool,
             gripper=Gripper(closing=1.6 <= time_s < 2.2, grasped=2.2 <= time_s < 6.2),
-            hidden=1.2 <= time_s <= 2.4 or (index // 8) % 3 == 2 and time_s > 2.4,
+            hidden=1.2 <= time_s <= 2.4 or ((index // 8) % 3 == 2 and time_s > 2.4),
         )

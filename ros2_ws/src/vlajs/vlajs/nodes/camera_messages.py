@@ -69,8 +69,8 @@ def depth_from(message: Image, size_px: tuple[int, int]) -> NDArray[np.float32]:
     if message.encoding not in DEPTH_ENCODINGS:
         raise MessageRefusedError(
             "depth encoding",
-            f"the depth image's encoding is {message.encoding!r}, expected {' or '.join(DEPTH_ENCODINGS)}: subscribe to "
-            "the driver's raw depth, registered to the colour image",
+            f"the depth image's encoding is {message.encoding!r}, expected {' or '.join(DEPTH_ENCODINGS)}: subscribe "
+            "to the driver's raw depth, registered to the colour image",
         )
     kind = DEPTH_ENCODINGS[message.encoding]
     kind = kind.newbyteorder(">") if message.is_bigendian else kind

@@ -1,7 +1,9 @@
 """The pose estimator's parameters: declared with their defaults, read and checked at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +90,8 @@ def config_of(node: Node) -> EstimatorConfig:
         ValueError: a value that cannot be; the message names it and the remedy.
         OSError: a file that cannot be read.
     """
-    given = {name: node.get_parameter(name).value for name in node._parameters}  # rclpy has no public list of them
+    # rclpy has no public list of a node's parameters
+    given: dict[str, Any] = {name: node.get_parameter(name).value for name in node._parameters}
     detector = Path(str(given["detector"]))
     if not detector.is_file():
         raise ValueError(f"parameter detector is {str(given['detector'])!r}, no such file: give a trained detector")
@@ -108,7 +111,7 @@ def config_of(node: Node) -> EstimatorConfig:
         targets=targets_of(_task(str(given["task"]), str(given["checkpoint"]))),
         settings=EstimatorSettings(
             table=Table(height_m=float(given["table_height_m"])),
-            work_area=WorkArea(min_m=tuple(given["work_area_min_m"]), max_m=tuple(given["work_area_max_m"])),
+            work_area=WorkArea(min_m=_vector(given["work_area_min_m"]), max_m=_vector(given["work_area_max_m"])),
             tracker=TrackerSettings(max_dropout_s=float(given["max_dropout_s"])),
         ),
         guard=GuardSettings(max_age_s=float(given["image_age_limit_s"]), refuse_repeats=bool(given["refuse_repeats"])),
@@ -135,6 +138,12 @@ def targets_of(task: Task) -> tuple[Target, ...]:
     return tuple(targets)
 
 
+def _vector(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise ValueError(f"an end of the work area is {list(values)}, expected x, y, z in m")
+    return (float(values[0]), float(values[1]), float(values[2]))
+
+
 def _task(name: str, checkpoint: str) -> Task:
     if name:
         return get_task(name)
@@ -151,8 +160,8 @@ def _camera(file: str, pose: list[float]) -> tuple[Calibration | None, NDArray[n
     """
     if bool(file) == (pose != NO_POSE):
         raise ValueError(
-            "missing calibration: give parameter calibration (a file of vlajs calibrate) or, for a camera whose pose is "
-            "known such as the twin's, camera_pose (x, y, z in m, then the quaternion w, x, y, z); one of them"
+            "missing calibration: give parameter calibration (a file of vlajs calibrate) or, for a camera whose pose "
+            "is known such as the twin's, camera_pose (x, y, z in m, then the quaternion w, x, y, z); one of them"
         )
     if file:
         path = Path(file)
