@@ -299,7 +299,7 @@ _CAMERA_ARGUMENTS = (
     ),
 )
 
-TWIN_CAMERA_POSE = (1.5, 0.0, 0.7, 0.2298, -0.6888, -0.6888, 0.2298)
+TWIN_CAMERA_POSE = (1.5, 0.0, 0.7, 0.3717, -0.6015, -0.6015, 0.3717)
 """Pose of the optical frame of the twin's front camera in panda_link0: x, y, z in m, quaternion w, x, y, z."""
 
 
