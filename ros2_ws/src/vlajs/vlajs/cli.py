@@ -141,8 +141,11 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
     "compare": (_module("vlajs_training.compare", "vlajs-training"), "compare training runs: curves, cost of success"),
     "sweep": (_module("vlajs_training.sweep", "vlajs-training"), "train every run that a YAML file describes"),
     "perception": (
-        {"render": _module("vlajs_perception.rendering.commands", "vlajs-perception", "render")},
-        "labelled pictures for a pose estimator",
+        {
+            "render": _module("vlajs_perception.rendering.commands", "vlajs-perception", "render"),
+            "check": _module("vlajs_perception.checking.commands", "vlajs-perception", "check"),
+        },
+        "labelled pictures for a pose estimator; how well it finds objects in them",
     ),
     "teacher": (
         {
