@@ -20,7 +20,7 @@ FIELDS = ("picture", "name", "outcome", "score", "source", "error_mm", "error_de
 
 
 def write_report(folder: Path, data: Path, rows: Sequence[Row]) -> None:
-    """Write ``errors.csv`` and ``failures.png`` (the worst first; truth pink, estimate green), each whole or not at all.
+    """Write ``errors.csv`` and ``failures.png`` (the worst first; truth pink, estimate green), whole or not at all.
 
     Args:
         folder: made if it is not there.
