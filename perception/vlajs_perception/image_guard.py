@@ -67,7 +67,7 @@ class ImageGuard:
         Raises:
             ImageRefusedError: too old, from the future, a stamp that does not advance, or the same picture again.
         """
-        settings, age_s = self.settings, (now_ns - stamp_ns) * 1e-9
+        settings, age_s = self.settings, (now_ns - stamp_ns) / 1e9
         if age_s > settings.max_age_s:
             raise ImageRefusedError(
                 "too old",

@@ -26,6 +26,7 @@ from vlajs_perception.estimator_settings import EstimatorSettings, SightSettings
 from vlajs_perception.fit_settings import FitSettings
 from vlajs_perception.objects import ObjectModel, box_corners
 from vlajs_perception.pose_fit import NO_TURN, fit_free, fit_on_plane
+from vlajs_perception.refine import project_or_inf
 from vlajs_perception.resting import resting_on
 from vlajs_perception.rigid import FloatArray, matrix_of
 from vlajs_perception.symmetry import canonicalise
@@ -174,20 +175,28 @@ def _on_another_face(
 ) -> Estimate | None:
     """The fit on the table on the face that a free fit has down, if it holds nearly as well as the free one."""
     sight = settings.sight
-    resting, lean_rad = resting_on(model, matrix_of(free.quat_wxyz))
-    if lean_rad > sight.max_lean_rad:
+    if resting_on(model, matrix_of(free.quat_wxyz))[1] > sight.max_lean_rad:
         return None
 
     def on_face(keypoints: Keypoints) -> Estimate:
-        near_wxyz = free.quat_wxyz
+        resting, _ = resting_on(model, _as_numbered(free, model, view, keypoints))
         fitted = fit_on_plane(resting.model, view.camera, keypoints, settings.table, settings=sight.fit)
-        return _near(resting.own(fitted), model, near_wxyz)
+        return _near(resting.own(fitted), model, free.quat_wxyz)
 
     try:
         estimate, off_px = best_numbering(detection, on_face, sight.fit)
     except PoseError:
         return None
     return estimate if off_px <= max(sight.max_plane_px, free_px + sight.fit.huber_px) else None
+
+
+def _as_numbered(free: Estimate, model: ObjectModel, view: View, keypoints: Keypoints) -> FloatArray:
+    """Of all rotations (3, 3) that look like a free fit's, the one in which the keypoints have these numbers."""
+    equal = matrix_of(free.quat_wxyz) @ matrix_of(model.symmetries_wxyz)
+    pixels = project_or_inf(view.camera, model.keypoints_m @ np.swapaxes(equal, 1, 2) + free.position_m)
+    seen = keypoints.confidence > 0
+    off_px = np.linalg.norm(pixels[:, seen] - keypoints.pixels[seen], axis=-1)
+    return equal[int(np.argmin(np.median(off_px, axis=1)))]
 
 
 def _measured(

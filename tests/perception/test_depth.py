@@ -28,8 +28,8 @@ def depth(metres: float) -> np.ndarray:
 
 def test_the_distance_is_that_of_the_surface() -> None:
     # the pose has the top at 0.2 + 0.02 = 0.22, so 0.78 m away; measured are 0.8 m: 20 mm further down. The camera knew
-    # the height to 10 mm, the depth to 3 mm: the gain is 100 / (100 + 9), the object moves down by 18.35 mm and is known
-    # to sqrt(100 * 9 / 109) = 2.87 mm
+    # the height to 10 mm, the depth to 3 mm: the gain is 100 / (100 + 9), the object moves down by 18.35 mm and is
+    # known to sqrt(100 * 9 / 109) = 2.87 mm
     better = with_depth(seen(0.2), CUBE, CAMERA, BOX_PX, depth(0.8), settings=DepthSettings(std_m=3e-3))
     np.testing.assert_allclose(better.position_m, [0.6, 0.0, 0.2 - 0.02 * 100 / 109], atol=1e-6)
     assert np.sqrt(better.covariance[2, 2]) == pytest.approx(2.873e-3, rel=1e-3)

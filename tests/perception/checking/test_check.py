@@ -138,7 +138,7 @@ def test_refusals(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(PicturesError, match="is missing or no picture"):
         next(pictures(tmp_path, ["000000"]))
     (tmp_path / "images/000000.jpg").write_bytes((folder / "images/000000.jpg").read_bytes())
-    with pytest.raises(PicturesError, match="is damaged .*delete it and render"):
+    with pytest.raises(PicturesError, match=r"is damaged .*delete it and render"):
         next(pictures(tmp_path, ["000000"]))
     assert command([str(folder), "--detector", str(tmp_path / "none.onnx")]) == 2
     assert "none.onnx: no such file; train one" in capsys.readouterr().err
