@@ -111,6 +111,11 @@ class Tracker:
         self._gate = float(chi2.ppf(self._settings.gate_probability, df=6))
         self.reset()
 
+    @property
+    def gate(self) -> float:
+        """The squared Mahalanobis distance up to which a measurement belongs to the track."""
+        return self._gate
+
     def reset(self) -> None:
         """Forget everything, also the time: after a clock that jumped or a new trial."""
         self._motion: Motion | None = None

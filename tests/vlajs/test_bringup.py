@@ -11,6 +11,7 @@ from vlajs.bringup import (
     LIBFRANKA_PORT,
     REAL_ROBOT,
     TWIN,
+    TWIN_CAMERA_POSE,
     Argument,
     Description,
     Use,
@@ -21,6 +22,7 @@ from vlajs.bringup import (
     parameters_of,
     show_arguments,
 )
+from vlajs.geometry import quat_multiply
 from vlajs.policy.runner import AgeLimits
 from vlajs.tasks import get_task
 from vlajs.twin.scene import SceneConfig, require_objects
@@ -34,7 +36,8 @@ def test_a_description_refers_to_what_exists(description: Description) -> None:
     assert len(names) == len(description.arguments)
     for node in description.nodes:
         assert importlib.util.find_spec(f"vlajs.nodes.{node.module}"), node.module
-        assert node.condition is None or names[node.condition] is bool
+        assert node.condition is None or node.condition.argument in names
+        assert node.forced is None or node.forced[0].argument in names
         for value in node.parameters.values():
             assert not isinstance(value, Use) or value.argument in names
     assert len({node.name for node in description.nodes}) == len(description.nodes)
@@ -98,6 +101,9 @@ def test_the_defaults_shown_are_those_of_the_nodes() -> None:
     shown = {argument.name: argument.default for argument in TWIN.arguments if argument.nodes_own}
     limits = AgeLimits()
     assert shown == {
+        "annotated": "false",
+        "detector": "",
+        "task": "",
         "checkpoint": "",
         "cube_half_size_m": str(SceneConfig.cube_half_size_m),
         "camera_board": "false",
@@ -105,6 +111,34 @@ def test_the_defaults_shown_are_those_of_the_nodes() -> None:
         "state_age_limit_s": str(limits.state_s),
         "objects_age_limit_s": str(limits.objects_s),
     }
+
+
+def test_poses_come_from_the_twin_or_from_its_camera_never_from_both() -> None:
+    def publishes(**given: str) -> tuple[list[str], object]:
+        values = TWIN.resolve({"robot_ip": "127.1.2.3", **given})
+        started = [node.name for node in TWIN.selected(values)]
+        return started, parameters_of(TWIN.nodes[0], values).get("publish_objects")
+
+    assert publishes() == (["twin", "franka_bridge", "policy"], None)
+    camera = ["twin", "franka_bridge", "twin_camera", "pose_estimator", "policy"]
+    assert publishes(pose_source="camera") == (camera, False)
+    assert publishes(pose_source="camera", publish_objects="true") == (camera, False)
+    assert publishes(publish_objects="false") == (["twin", "franka_bridge", "policy"], False)
+    with pytest.raises(ValueError, match="pose_source:=camra: expected truth or camera"):
+        TWIN.resolve({"pose_source": "camra"})
+
+
+def test_the_pose_estimator_knows_where_the_twins_camera_is() -> None:
+    camera = SceneConfig().front_camera
+    # MuJoCo's camera looks along -z with y up; the optical frame is turned by half a turn about x
+    turned = quat_multiply(camera.quat_wxyz, [0.0, 1.0, 0.0, 0.0])
+    assert TWIN_CAMERA_POSE[:3] == pytest.approx(camera.position_m, abs=1e-9)
+    assert TWIN_CAMERA_POSE[3:] == pytest.approx(turned.tolist(), abs=1e-3)
+
+
+def test_a_camera_on_the_arm_starts_the_pose_estimator() -> None:
+    values = REAL_ROBOT.resolve({"robot_ip": "1.2.3.4", "camera": "true"})
+    assert [node.name for node in REAL_ROBOT.selected(values)] == ["franka_bridge", "pose_estimator", "policy"]
 
 
 def test_a_condition_selects_nodes() -> None:

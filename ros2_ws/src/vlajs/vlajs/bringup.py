@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-Value = bool | int | float | str
+Value = bool | int | float | str | tuple[float, ...]
 LIBFRANKA_PORT = 1337
 ALL_NODES = "/**"
 """Section of a parameter file for every node."""
@@ -32,6 +32,7 @@ class Argument:
         kind: type of the value: ``str``, ``Path`` (an existing file), ``bool``, ``int`` or ``float``.
         default: its text when it is not given; a function is asked each time; None makes it required.
         description: one line for ``--show-args``.
+        choices: the only values it may have; any if empty.
         nodes_own: the default is that of the node's parameter: passed on only when it is given, so that a site's
             parameter file counts.
     """
@@ -41,6 +42,7 @@ class Argument:
     default: str | Callable[[], str] | None
     description: str
     nodes_own: bool = False
+    choices: tuple[str, ...] = ()
 
     def default_text(self) -> str | None:
         """The default as text, None when the argument is required."""
@@ -52,6 +54,8 @@ class Argument:
         Raises:
             ValueError: not a value of this kind.
         """
+        if self.choices and text not in self.choices:
+            raise ValueError(f"{self.name}:={text}: expected {' or '.join(self.choices)}")
         if self.kind is bool:
             if text.lower() not in ("true", "false"):
                 raise ValueError(f"{self.name}:={text}: expected true or false")
@@ -78,6 +82,18 @@ class Use:
     argument: str
 
 
+@dataclass(frozen=True)
+class Is:
+    """Whether an argument has a value."""
+
+    argument: str
+    value: Value
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        """Whether it does among the resolved arguments of a launch."""
+        return values[self.argument] == self.value
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """One node of a launch: a process.
@@ -86,13 +102,15 @@ class NodeSpec:
         module: of the node in ``vlajs.nodes``, and the name of its executable in the ROS package ``vlajs``.
         name: of the node.
         parameters: ROS parameters; values, or :class:`Use` of an argument.
-        condition: name of the boolean argument that must be true for the node to start; None: always.
+        condition: what must hold for the node to start; None: always.
+        forced: what must hold, and parameters that then count more than the others, whatever the user gave.
     """
 
     module: str
     name: str
     parameters: Mapping[str, Value | Use] = field(default_factory=dict)
-    condition: str | None = None
+    condition: Is | None = None
+    forced: tuple[Is, Mapping[str, Value]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +156,7 @@ class Description:
 
     def selected(self, values: Mapping[str, Value]) -> list[NodeSpec]:
         """The nodes whose condition holds."""
-        return [node for node in self.nodes if node.condition is None or values[node.condition]]
+        return [node for node in self.nodes if node.condition is None or node.condition.holds(values)]
 
 
 def given_to(description: Description, before: Mapping[str, str], declared: Mapping[str, str]) -> dict[str, str]:
@@ -155,11 +173,13 @@ def given_to(description: Description, before: Mapping[str, str], declared: Mapp
 
 def parameters_of(node: NodeSpec, values: Mapping[str, Value]) -> dict[str, Value]:
     """The ROS parameters of a node, every :class:`Use` replaced by its value, or left out where there is none."""
-    return {
+    parameters = {
         name: values[value.argument] if isinstance(value, Use) else value
         for name, value in node.parameters.items()
         if not isinstance(value, Use) or value.argument in values
     }
+    forced = node.forced[1] if node.forced is not None and node.forced[0].holds(values) else {}
+    return {**parameters, **forced}
 
 
 def _check_site_file(path: Path, nodes: set[str]) -> None:
@@ -255,21 +275,71 @@ def _policy_node(use_sim_time: bool) -> NodeSpec:
             "state_age_limit_s": Use("state_age_limit_s"),
             "objects_age_limit_s": Use("objects_age_limit_s"),
         },
-        condition="policy",
+        condition=Is("policy", True),
+    )
+
+
+_CAMERA_ARGUMENTS = (
+    Argument(
+        name="detector", kind=Path, default="", description="trained detector of the pose estimator", nodes_own=True
+    ),
+    Argument(
+        name="task",
+        kind=str,
+        default="",
+        description="task whose objects the pose estimator looks for; that of the checkpoint if empty",
+        nodes_own=True,
+    ),
+    Argument(
+        name="annotated",
+        kind=bool,
+        default="false",
+        description="whether the pose estimator publishes /perception/annotated",
+        nodes_own=True,
+    ),
+)
+
+TWIN_CAMERA_POSE = (1.5, 0.0, 0.7, 0.3717, -0.6015, -0.6015, 0.3717)
+"""Pose of the optical frame of the twin's front camera in panda_link0: x, y, z in m, quaternion w, x, y, z."""
+
+
+def _pose_estimator_node(use_sim_time: bool, condition: Is, parameters: Mapping[str, Value | Use]) -> NodeSpec:
+    return NodeSpec(
+        module="pose_estimator_node",
+        name="pose_estimator",
+        parameters={
+            "use_sim_time": use_sim_time,
+            "detector": Use("detector"),
+            "task": Use("task"),
+            "checkpoint": Use("checkpoint"),
+            "annotated": Use("annotated"),
+            **parameters,
+        },
+        condition=condition,
     )
 
 
 REAL_ROBOT = Description(
     name="real_robot",
-    summary="bridge and policy on a Franka arm; object poses come from whatever publishes /objects/<name>/pose",
+    summary="bridge and policy on a Franka arm; object poses from a camera, or from whatever publishes them",
     arguments=(
         Argument(name="robot_ip", kind=str, default=None, description="address of the arm's control interface (FCI)"),
         *_COMMON_ARGUMENTS,
+        Argument(name="camera", kind=bool, default="false", description="whether to start the pose estimator"),
+        Argument(
+            name="calibration",
+            kind=Path,
+            default="",
+            description="calibration of the camera (vlajs calibrate solve); needed with camera:=true",
+            nodes_own=True,
+        ),
+        *_CAMERA_ARGUMENTS,
     ),
     nodes=(
         NodeSpec(
             module="bridge_node", name="franka_bridge", parameters={"use_sim_time": False, "robot_ip": Use("robot_ip")}
         ),
+        _pose_estimator_node(False, Is("camera", True), {"calibration": Use("calibration")}),
         _policy_node(use_sim_time=False),
     ),
 )
@@ -285,10 +355,17 @@ TWIN = Description(
             description="loopback address the twin listens on; a free one if not given",
         ),
         Argument(
+            name="pose_source",
+            kind=str,
+            default="truth",
+            description="who publishes /objects/<name>/pose: the twin the truth, or a pose estimator behind its camera",
+            choices=("truth", "camera"),
+        ),
+        Argument(
             name="publish_objects",
             kind=bool,
             default="true",
-            description="whether the twin publishes /objects/<name>/pose; false for a pose estimator of your own",
+            description="false for a pose estimator of your own; never with pose_source:=camera",
             nodes_own=True,
         ),
         Argument(
@@ -312,6 +389,7 @@ TWIN = Description(
             nodes_own=True,
         ),
         *_COMMON_ARGUMENTS,
+        *_CAMERA_ARGUMENTS,
     ),
     nodes=(
         NodeSpec(
@@ -322,6 +400,8 @@ TWIN = Description(
                 "publish_objects": Use("publish_objects"),
                 "cube_half_size_m": Use("cube_half_size_m"),
             },
+            # two publishers of one pose would contradict each other
+            forced=(Is("pose_source", "camera"), {"publish_objects": False}),
         ),
         NodeSpec(
             module="twin_camera_node",
@@ -334,6 +414,18 @@ TWIN = Description(
             name="franka_bridge",
             # both start at once, and the twin takes a while to build its world
             parameters={"use_sim_time": True, "robot_ip": Use("robot_ip"), "connect_timeout_s": 60.0},
+        ),
+        NodeSpec(
+            module="twin_camera_node",
+            name="twin_camera",
+            parameters={"use_sim_time": True},
+            condition=Is("pose_source", "camera"),
+        ),
+        _pose_estimator_node(
+            True,
+            Is("pose_source", "camera"),
+            # what MuJoCo renders has no noise: of a scene at rest all pictures are the same
+            {"camera_pose": TWIN_CAMERA_POSE, "refuse_repeats": False},
         ),
         _policy_node(use_sim_time=True),
     ),

@@ -144,8 +144,9 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
         {
             "render": _module("vlajs_perception.rendering.commands", "vlajs-perception", "render"),
             "train": _module("vlajs_perception.detection.commands", "vlajs-perception", "train"),
+            "check": _module("vlajs_perception.checking.commands", "vlajs-perception", "check"),
         },
-        "labelled pictures, and a detector trained on them",
+        "labelled pictures, a detector trained on them, and how well it finds objects",
     ),
     "teacher": (
         {

@@ -1,0 +1,245 @@
+"""From one detection to one pose: which numbering, which fit, and whether the result can be.
+
+In this order:
+
+1. On the table as its model lies: the best of both numberings, if its keypoints fit (``max_plane_px``).
+2. On the table on the face that a free fit has down, if the fit on the table then holds nearly as well as that one.
+3. In the air: the free fit, its distance from the depth image where there is one.
+4. On the table by its box alone, where the keypoints say nothing.
+
+What the gripper holds and has lifted is looked for in the air alone: a lifted object fits on the table too, larger and
+nearer than it is. See ``lifted``.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vlajs_perception.box_fit import fit_box
+from vlajs_perception.camera import CameraError
+from vlajs_perception.depth import with_depth
+from vlajs_perception.detection.detection import Detection
+from vlajs_perception.estimate import Estimate, Keypoints, PoseError
+from vlajs_perception.estimator_settings import EstimatorSettings, SightSettings, View
+from vlajs_perception.fit_settings import FitSettings
+from vlajs_perception.objects import ObjectModel, box_corners
+from vlajs_perception.pose_fit import NO_TURN, fit_free, fit_on_plane
+from vlajs_perception.refine import project_or_inf
+from vlajs_perception.resting import resting_on
+from vlajs_perception.rigid import FloatArray, matrix_of
+from vlajs_perception.symmetry import canonicalise
+
+Fit = Callable[[Keypoints], Estimate]
+
+
+class ImplausibleError(PoseError):
+    """A pose that fits the pixels and cannot be: outside the work area, or of another size."""
+
+
+def see(
+    detection: Detection,
+    model: ObjectModel,
+    view: View,
+    settings: EstimatorSettings,
+    *,
+    near_wxyz: ArrayLike = NO_TURN,
+) -> Estimate:
+    """The pose of a detected object that is not known to be held.
+
+    Args:
+        detection: of the object's class.
+        model: the object.
+        view: camera, tool, gripper and depth at the moment of the image.
+        settings: table, work area and when to believe what.
+        near_wxyz: shape (4,), the track's orientation, whose branch is taken.
+
+    Returns:
+        An estimate of source ``plane``, ``free`` or ``box``.
+
+    Raises:
+        PoseError: no fit holds; the message is that of the one that was tried last.
+        ImplausibleError: outside the work area, or of another size than the object.
+    """
+    estimate = _fitted(detection, model, view, settings, near_wxyz)
+    if not settings.work_area.holds(estimate.position_m):
+        raise ImplausibleError(
+            f"{model.name} would be at {estimate.position_m.round(3).tolist()} m, outside the work area "
+            f"{list(settings.work_area.min_m)} to {list(settings.work_area.max_m)} m: something else, or the camera's "
+            "pose is wrong"
+        )
+    if estimate.source != "box":  # whose fit has compared the sizes
+        _check_size(detection, estimate, model, view, settings.sight)
+    return estimate
+
+
+def best_numbering(detection: Detection, fit: Fit, settings: FitSettings) -> tuple[Estimate, float]:
+    """The fit to the numbering it suits best, and how far off its keypoints are (px, root mean square).
+
+    A confident keypoint that a fit does not use counts as off by ``outlier_px``: else a numbering of which half is
+    left aside would win by the half that is left.
+
+    Raises:
+        PoseError: no numbering fits; the message is the last one's.
+    """
+    fits: list[tuple[float, Estimate]] = []
+    failure: PoseError | None = None
+    for keypoints in detection.numberings:
+        try:
+            estimate = fit(keypoints)
+        except PoseError as error:
+            failure = error
+            continue
+        fits.append((_off_px(estimate, keypoints, settings), estimate))
+    if not fits:
+        assert failure is not None, "a detection has a numbering"
+        raise failure
+    off_px, estimate = min(fits, key=lambda item: item[0])
+    return estimate, off_px
+
+
+def lifted(free: Estimate, model: ObjectModel, view: View, settings: EstimatorSettings) -> bool:
+    """Whether an object is off the table in the gripper: it has closed on something, is at the object, and is high."""
+    if not view.gripper.grasped or view.tool_in_base is None:
+        return False
+    lowest_m = settings.table.height_m + float(model.half_size_m.min())
+    high = view.tool_in_base[2, 3] > lowest_m + settings.sight.lifted_m
+    return bool(high) and gap_m(free, model, view.tool_in_base[:3, 3]) <= settings.sight.reach_m
+
+
+def gap_m(estimate: Estimate, model: ObjectModel, point_m: FloatArray) -> float:
+    """Distance of a point (3,) in the base from the surface of an object; 0 inside."""
+    in_object = (point_m - estimate.position_m) @ matrix_of(estimate.quat_wxyz)
+    return float(np.linalg.norm(np.maximum(np.abs(in_object) - model.half_size_m, 0.0)))
+
+
+def box_of(estimate: Estimate, model: ObjectModel, view: View) -> FloatArray:
+    """The box, shape (4,), that an object at a pose has in the image, cut at the image's edge as a detector's is.
+
+    Raises:
+        PoseError: it reaches behind the camera.
+    """
+    corners = box_corners(model.half_size_m) @ matrix_of(estimate.quat_wxyz).T + estimate.position_m
+    try:
+        pixels = view.camera.project(corners)
+    except CameraError as error:
+        raise PoseError(f"{model.name} at {estimate.position_m.tolist()} m is behind the camera") from error
+    limit = np.array(view.image_size_px, dtype=np.float64) - 1
+    return np.concatenate([np.clip(pixels.min(axis=0), 0, limit), np.clip(pixels.max(axis=0), 0, limit)])
+
+
+def _fitted(
+    detection: Detection, model: ObjectModel, view: View, settings: EstimatorSettings, near_wxyz: ArrayLike
+) -> Estimate:
+    sight, camera, table = settings.sight, view.camera, settings.table
+
+    def on_table(keypoints: Keypoints) -> Estimate:
+        return fit_on_plane(model, camera, keypoints, table, near_wxyz=near_wxyz, settings=sight.fit)
+
+    def anywhere(keypoints: Keypoints) -> Estimate:
+        return fit_free(model, camera, keypoints, near_wxyz=near_wxyz, settings=sight.fit)
+
+    if not view.gripper.grasped:
+        lying = _on_table(detection, on_table, sight)
+        if lying is not None:
+            return lying
+    try:
+        free, free_px = best_numbering(detection, anywhere, sight.fit)
+    except PoseError:
+        lying = _on_table(detection, on_table, sight) if view.gripper.grasped else None
+        return lying or _by_box(detection, model, view, settings, near_wxyz)
+    if lifted(free, model, view, settings):
+        return _measured(free, detection, model, view, settings)
+    lying = _on_table(detection, on_table, sight) if view.gripper.grasped else None
+    resting = lying or _on_another_face(detection, free, free_px, model, view, settings)
+    return resting or _measured(free, detection, model, view, settings)
+
+
+def _on_table(detection: Detection, on_table: Fit, sight: SightSettings) -> Estimate | None:
+    """The fit on the table, if it holds."""
+    try:
+        estimate, off_px = best_numbering(detection, on_table, sight.fit)
+    except PoseError:
+        return None
+    return estimate if off_px <= sight.max_plane_px else None
+
+
+def _on_another_face(
+    detection: Detection,
+    free: Estimate,
+    free_px: float,
+    model: ObjectModel,
+    view: View,
+    settings: EstimatorSettings,
+) -> Estimate | None:
+    """The fit on the table on the face that a free fit has down, if it holds nearly as well as the free one."""
+    sight = settings.sight
+    if resting_on(model, matrix_of(free.quat_wxyz))[1] > sight.max_lean_rad:
+        return None
+
+    def on_face(keypoints: Keypoints) -> Estimate:
+        resting, _ = resting_on(model, _as_numbered(free, model, view, keypoints))
+        fitted = fit_on_plane(resting.model, view.camera, keypoints, settings.table, settings=sight.fit)
+        return _near(resting.own(fitted), model, free.quat_wxyz)
+
+    try:
+        estimate, off_px = best_numbering(detection, on_face, sight.fit)
+    except PoseError:
+        return None
+    return estimate if off_px <= max(sight.max_plane_px, free_px + sight.fit.huber_px) else None
+
+
+def _as_numbered(free: Estimate, model: ObjectModel, view: View, keypoints: Keypoints) -> FloatArray:
+    """Of all rotations (3, 3) that look like a free fit's, the one in which the keypoints have these numbers."""
+    equal = matrix_of(free.quat_wxyz) @ matrix_of(model.symmetries_wxyz)
+    pixels = project_or_inf(view.camera, model.keypoints_m @ np.swapaxes(equal, 1, 2) + free.position_m)
+    seen = keypoints.confidence > 0
+    off_px = np.linalg.norm(pixels[:, seen] - keypoints.pixels[seen], axis=-1)
+    return equal[int(np.argmin(np.median(off_px, axis=1)))]
+
+
+def _measured(
+    free: Estimate, detection: Detection, model: ObjectModel, view: View, settings: EstimatorSettings
+) -> Estimate:
+    """A free fit, its distance from the depth image where there is one that can be used."""
+    if view.depth_m is None:
+        return free
+    try:
+        return with_depth(free, model, view.camera, detection.box_px, view.depth_m, settings=settings.depth)
+    except PoseError:
+        return free  # no depth there, or of something else: as good as without
+
+
+def _by_box(
+    detection: Detection, model: ObjectModel, view: View, settings: EstimatorSettings, near_wxyz: ArrayLike
+) -> Estimate:
+    try:
+        return fit_box(
+            model, view.camera, detection.box_px, settings.table, near_wxyz=near_wxyz, settings=settings.sight.fit
+        )
+    except CameraError as error:
+        raise PoseError(f"the box of {model.name} looks past the table: {error}") from error
+
+
+def _off_px(estimate: Estimate, keypoints: Keypoints, settings: FitSettings) -> float:
+    assert estimate.residual_px is not None, "fitted to keypoints"
+    confident = max(int((keypoints.confidence >= settings.min_confidence).sum()), 1)
+    used = len(estimate.keypoints_used)
+    squares = used * estimate.residual_px**2 + (confident - used) * settings.outlier_px**2
+    return float(np.sqrt(squares / confident))
+
+
+def _near(estimate: Estimate, model: ObjectModel, near_wxyz: ArrayLike) -> Estimate:
+    return replace(estimate, quat_wxyz=canonicalise(estimate.quat_wxyz, model.symmetries_wxyz, near_wxyz))
+
+
+def _check_size(detection: Detection, estimate: Estimate, model: ObjectModel, view: View, sight: SightSettings) -> None:
+    expected = box_of(estimate, model, view)
+    allowed_px = max(sight.box_off * float((expected[2:] - expected[:2]).max()), sight.box_off_px)
+    off_px = float(np.abs(detection.box_px - expected).max())
+    if off_px > allowed_px:
+        raise ImplausibleError(
+            f"the box of {model.name} {detection.box_px.round(1).tolist()} px is off by {off_px:.1f} px from that of "
+            f"its size and pose {expected.round(1).tolist()} px (limit {allowed_px:.1f} px): another object or size"
+        )

@@ -1,0 +1,92 @@
+"""Where the tool was when an image was taken: images arrive later than the robot's poses."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlajs_perception.rigid import FloatArray, checked_transform, exp, log, transform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gripper:
+    """What the hand does.
+
+    Attributes:
+        closing: it has been told to close and has not come to rest.
+        grasped: it has closed on something.
+    """
+
+    closing: bool = False
+    grasped: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether what is between the fingers goes where the tool goes."""
+        return self.closing or self.grasped
+
+
+class ToolHistory:
+    """The tool's poses of the last moments, and what the hand did. Stamps only go forward."""
+
+    def __init__(self, *, keep_s: float = 2.0, max_gap_s: float = 0.1) -> None:
+        """An empty history.
+
+        Args:
+            keep_s: how far back it reaches.
+            max_gap_s: a time further than this from the nearest pose has none.
+
+        Raises:
+            ValueError: a time that is not positive.
+        """
+        for name, value in (("keep_s", keep_s), ("max_gap_s", max_gap_s)):
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}, it must be positive and finite")
+        self._keep_ns, self._max_gap_ns = int(keep_s * 1e9), int(max_gap_s * 1e9)
+        self._poses: deque[tuple[int, FloatArray]] = deque()
+        self._grippers: deque[tuple[int, Gripper]] = deque()
+
+    def clear(self) -> None:
+        """Forget everything: after a clock that jumped."""
+        self._poses.clear()
+        self._grippers.clear()
+
+    def add_pose(self, tool_in_base: FloatArray, stamp_ns: int) -> None:
+        """Remember a pose (4, 4); one that is not later than the last is dropped.
+
+        Raises:
+            TransformError: it is no rigid motion.
+        """
+        pose = checked_transform(tool_in_base, "tool_in_base")
+        if not self._poses or stamp_ns > self._poses[-1][0]:
+            self._poses.append((stamp_ns, pose))
+        while self._poses[0][0] < stamp_ns - self._keep_ns:
+            self._poses.popleft()
+
+    def add_gripper(self, gripper: Gripper, stamp_ns: int) -> None:
+        """Remember what the hand did from then on."""
+        if not self._grippers or stamp_ns > self._grippers[-1][0]:
+            self._grippers.append((stamp_ns, gripper))
+        while len(self._grippers) > 1 and self._grippers[1][0] < stamp_ns - self._keep_ns:
+            self._grippers.popleft()
+
+    def tool_at(self, stamp_ns: int) -> FloatArray | None:
+        """The tool's pose (4, 4) at a time, between the two nearest, or the nearest one; None if that is too far."""
+        later = next((index for index, (at_ns, _) in enumerate(self._poses) if at_ns >= stamp_ns), len(self._poses))
+        after = self._poses[later] if later < len(self._poses) else None
+        before = self._poses[later - 1] if later > 0 else None
+        if before is not None and after is not None and after[0] - before[0] <= 2 * self._max_gap_ns:
+            return _between(before[1], after[1], (stamp_ns - before[0]) / (after[0] - before[0]))
+        near = [item for item in (before, after) if item is not None and abs(item[0] - stamp_ns) <= self._max_gap_ns]
+        return min(near, key=lambda item: abs(item[0] - stamp_ns))[1] if near else None
+
+    def gripper_at(self, stamp_ns: int) -> Gripper:
+        """What the hand did at a time: what it was last said to do before; open if that is not known."""
+        said = [gripper for at_ns, gripper in self._grippers if at_ns <= stamp_ns]
+        return said[-1] if said else Gripper()
+
+
+def _between(before: FloatArray, after: FloatArray, share: float) -> FloatArray:
+    position_m = (1 - share) * before[:3, 3] + share * after[:3, 3]
+    turn = exp(share * log(after[:3, :3] @ before[:3, :3].T))
+    return transform(position_m, turn @ before[:3, :3])

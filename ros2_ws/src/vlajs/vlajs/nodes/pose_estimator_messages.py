@@ -1,0 +1,66 @@
+"""What the pose estimator says: poses with covariance, and how it goes."""
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseWithCovarianceStamped
+
+from vlajs.geometry import Pose
+from vlajs.nodes.messages import pose_message
+from vlajs.policy.contract import BASE_FRAME
+from vlajs.policy.deadline import NS_PER_S
+from vlajs_msgs.msg import RobotStatus
+from vlajs_perception.estimate import Estimate
+from vlajs_perception.estimator import Report
+from vlajs_perception.pipeline import Health
+from vlajs_perception.tool_history import Gripper
+from vlajs_perception.tracker import Status
+
+CLOSED_M = 0.01
+"""A hand that was told to open no further than this is closing."""
+
+
+def gripper_from(message: RobotStatus) -> Gripper:
+    """What the hand does, as the bridge says it."""
+    closing = message.gripper_busy and message.gripper_command_m < CLOSED_M
+    return Gripper(closing=bool(closing), grasped=bool(message.grasped))
+
+
+def estimate_message(pose: Estimate, stamp_ns: int) -> PoseWithCovarianceStamped:
+    """A pose in ``panda_link0``, stamped with the time that it is for."""
+    message = PoseWithCovarianceStamped()
+    message.header.stamp = Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S)
+    message.header.frame_id = BASE_FRAME
+    message.pose.pose = pose_message(Pose(position_m=pose.position_m, quat_wxyz=pose.quat_wxyz))
+    # ROS has position, then rotation about the axes of the header's frame: as here
+    message.pose.covariance = pose.covariance.ravel().tolist()
+    return message
+
+
+def health_status(health: Health, reports: list[Report], now_ns: int) -> DiagnosticStatus:
+    """The camera's, the detector's and each object's health."""
+    values = {
+        "images": str(health.images),
+        "rate_hz": f"{health.rate_hz:.1f}",
+        "latency_ms": f"{1e3 * health.latency_s:.1f}",
+    }
+    for report in reports:
+        seen_s = None if report.last_seen_ns is None else (now_ns - report.last_seen_ns) / NS_PER_S
+        values[f"{report.name}: status"] = report.status.value + (", held" if report.held else "")
+        values[f"{report.name}: last seen, s ago"] = "never" if seen_s is None else f"{seen_s:.2f}"
+        values[f"{report.name}: lost since, s"] = (
+            "not lost" if report.status is not Status.LOST or seen_s is None else f"{seen_s:.2f}"
+        )
+        if report.reason:
+            values[f"{report.name}: reason"] = report.reason
+    values |= {f"refused: {kind}": str(count) for kind, count in sorted(health.refusals.items())}
+    missing = [report for report in reports if report.pose is None]
+    if health.refusal:
+        level, text = DiagnosticStatus.ERROR, health.refusal
+    elif missing:
+        level = DiagnosticStatus.WARN
+        text = "; ".join(f"{report.name} {report.status.value}: {report.reason}" for report in missing)
+    else:
+        level, text = DiagnosticStatus.OK, "tracking"
+    status = DiagnosticStatus(level=level, name="pose_estimator", message=text)
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return status
