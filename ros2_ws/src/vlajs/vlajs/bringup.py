@@ -94,6 +94,17 @@ class Is:
         return values[self.argument] == self.value
 
 
+@dataclass(frozen=True)
+class AnyOf:
+    """Whether at least one of several arguments has a value."""
+
+    conditions: tuple[Is, ...]
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        """Whether it does among the resolved arguments of a launch."""
+        return any(condition.holds(values) for condition in self.conditions)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """One node of a launch: a process.
@@ -109,7 +120,7 @@ class NodeSpec:
     module: str
     name: str
     parameters: Mapping[str, Value | Use] = field(default_factory=dict)
-    condition: Is | None = None
+    condition: Is | AnyOf | None = None
     forced: tuple[Is, Mapping[str, Value]] | None = None
 
 
@@ -299,7 +310,7 @@ _CAMERA_ARGUMENTS = (
     ),
 )
 
-TWIN_CAMERA_POSE = (1.5, 0.0, 0.7, 0.3717, -0.6015, -0.6015, 0.3717)
+TWIN_CAMERA_POSE = (1.245, 0.0, 0.685, 0.28211278, -0.64839215, -0.64839215, 0.28211278)
 """Pose of the optical frame of the twin's front camera in panda_link0: x, y, z in m, quaternion w, x, y, z."""
 
 
@@ -407,19 +418,13 @@ TWIN = Description(
             module="twin_camera_node",
             name="twin_camera",
             parameters={"cube_half_size_m": Use("cube_half_size_m"), "board": Use("camera_board")},
-            condition="camera",
+            condition=AnyOf((Is("camera", True), Is("pose_source", "camera"))),
         ),
         NodeSpec(
             module="bridge_node",
             name="franka_bridge",
             # both start at once, and the twin takes a while to build its world
             parameters={"use_sim_time": True, "robot_ip": Use("robot_ip"), "connect_timeout_s": 60.0},
-        ),
-        NodeSpec(
-            module="twin_camera_node",
-            name="twin_camera",
-            parameters={"use_sim_time": True},
-            condition=Is("pose_source", "camera"),
         ),
         _pose_estimator_node(
             True,
