@@ -37,7 +37,7 @@ def looking(azimuth: float, elevation: float, roll: float = 0.0, at_m: np.ndarra
 def numbered(model: ObjectModel, turn: Rotation, view: np.ndarray) -> np.ndarray:
     """Corners by each rule, (NUMBERINGS, K, 3), about the object's middle."""
     quats = numbered_orientations(model, turn.as_quat(scalar_first=True), view)
-    return np.stack([Rotation.from_quat(quat, scalar_first=True).apply(model.keypoints_m) for quat in quats])
+    return np.stack([Rotation.from_quat(quat, scalar_first=True).apply(np.array(model.keypoints_m)) for quat in quats])
 
 
 def yawed(yaw: float) -> Rotation:
@@ -86,7 +86,7 @@ def test_equal_orientations_are_counted_alike(
     first, again = numbered(model, turn, view), numbered(model, turn * same, view)
     np.testing.assert_allclose(first, again, atol=1e-9)
     # and each is a way to count the object's own corners
-    corners = turn.apply(model.keypoints_m)
+    corners = turn.apply(np.array(model.keypoints_m))
     for numbering in first:
         assert np.abs(numbering[:, None] - corners).max(axis=-1).min(axis=-1).max() < 1e-9
 

@@ -78,8 +78,6 @@ def test_commands_that_cannot_be_are_refused(
 
     refused([data, "--validation", data], "hold the same pictures (seed 1)")
     refused([data, "--validation", validation, "--output", "d.pt"], "d.pt: a detector's file ends in .onnx")
-    refused([data, "--validation", validation, "--image-size", "100"], "image_size = 100 must be a multiple of 32")
-    refused([data, "--validation", validation, "--epochs", "0"], "epochs = 0 is outside [1, 10000]")
     refused([str(tmp_path), "--validation", validation], "no folder of labelled pictures")
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     output = str(tmp_path / "d.onnx")
@@ -138,6 +136,10 @@ def test_a_killed_run_goes_on(trained: Trained, tmp_path: Path, capsys: pytest.C
 def test_settings_and_figures() -> None:
     with pytest.raises(ValueError, match=r"batch = 0 is outside \[1, 1024\]"):
         TrainSettings(batch=0)
+    with pytest.raises(ValueError, match="image_size = 100 must be a multiple of 32"):
+        TrainSettings(image_size=100)
+    with pytest.raises(SystemExit, match="2"):  # the command's own way of saying so
+        commands.train(["data", "--validation", "data", "--epochs", "0"])
     assert figures_of({"metrics/mAP50-95(P)": 0.25, "metrics/recall(B)": 0.5, "val/box_loss": 3.0}) == {
         "pose_map50_95": 0.25,
         "box_recall": 0.5,
