@@ -20,11 +20,12 @@ ALLOWED = {
     "states": set[str](),
     "tasks": {"geometry"},
     **dict.fromkeys(LOGIC, BASE),
-    "bringup": set[str](),
-    "launching": {"bringup"},
-    "processes": {"bringup"},
-    "nodes": BASE | LOGIC | {"bringup", "processes"},
-    "cli": BASE | LOGIC | {"bringup", "nodes", "processes"},
+    "launch_description": set[str](),
+    "bringup": {"launch_description"},
+    "launching": {"launch_description"},
+    "processes": {"bringup", "launch_description"},
+    "nodes": BASE | LOGIC | {"bringup", "launch_description", "processes"},
+    "cli": BASE | LOGIC | {"bringup", "launch_description", "nodes", "processes"},
 }
 # What of vlajs may look through cameras: nodes, and the twin, whose camera is rendered as training pictures are.
 PERCEPTION_USERS = {"nodes", "twin"}

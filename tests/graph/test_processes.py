@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.bundles import make_bundle
 from tests.support.processes import PATIENCE_S, ROOT, environment, own_domain, wait_for
-from vlajs.bringup import REAL_ROBOT, Argument, Description, NodeSpec, Use
+from vlajs.bringup import REAL_ROBOT
+from vlajs.launch_description import Argument, Description, NodeSpec, Use
 from vlajs.policy.bundle import save_bundle
 from vlajs.processes import BringupError, child_environment, running
 

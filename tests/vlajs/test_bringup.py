@@ -12,17 +12,20 @@ from vlajs.bringup import (
     REAL_ROBOT,
     TWIN,
     TWIN_CAMERA_POSE,
+    description_named,
+    free_twin_address,
+)
+from vlajs.geometry import quat_multiply
+from vlajs.launch_description import (
+    AnyOf,
     Argument,
     Description,
     Use,
     as_texts,
-    description_named,
-    free_twin_address,
     given_from,
     parameters_of,
     show_arguments,
 )
-from vlajs.geometry import quat_multiply
 from vlajs.policy.runner import AgeLimits
 from vlajs.tasks import get_task
 from vlajs.twin.scene import SceneConfig, require_objects
@@ -36,7 +39,8 @@ def test_a_description_refers_to_what_exists(description: Description) -> None:
     assert len(names) == len(description.arguments)
     for node in description.nodes:
         assert importlib.util.find_spec(f"vlajs.nodes.{node.module}"), node.module
-        assert node.condition is None or node.condition.argument in names
+        conditions = node.condition.conditions if isinstance(node.condition, AnyOf) else (node.condition,)
+        assert all(condition is None or condition.argument in names for condition in conditions)
         assert node.forced is None or node.forced[0].argument in names
         for value in node.parameters.values():
             assert not isinstance(value, Use) or value.argument in names
@@ -120,7 +124,7 @@ def test_poses_come_from_the_twin_or_from_its_camera_never_from_both() -> None:
         return started, parameters_of(TWIN.nodes[0], values).get("publish_objects")
 
     assert publishes() == (["twin", "franka_bridge", "policy"], None)
-    camera = ["twin", "franka_bridge", "twin_camera", "pose_estimator", "policy"]
+    camera = ["twin", "twin_camera", "franka_bridge", "pose_estimator", "policy"]
     assert publishes(pose_source="camera") == (camera, False)
     assert publishes(pose_source="camera", publish_objects="true") == (camera, False)
     assert publishes(publish_objects="false") == (["twin", "franka_bridge", "policy"], False)

@@ -79,7 +79,8 @@ class Up:
 
 def up(words: list[str]) -> int:
     """Carry out ``vlajs up``."""
-    from vlajs.bringup import description_named, given_from, show_arguments
+    from vlajs.bringup import description_named
+    from vlajs.launch_description import given_from, show_arguments
 
     config = tyro.cli(Up, args=words, prog="vlajs up")
     description = description_named(config.launch)

@@ -1,4 +1,4 @@
-"""A launch description of :mod:`vlajs.bringup` as ``launch_ros`` actions; imported by ``launch/*.launch.py`` alone.
+"""A :mod:`vlajs.launch_description` as ``launch_ros`` actions; imported by ``launch/*.launch.py`` alone.
 
 ``launch`` comes with a ROS 2 installation, not with the wheels: where it is missing, use ``vlajs up``.
 """
@@ -15,7 +15,7 @@ from launch.event_handlers import OnShutdown  # pyright: ignore[reportMissingImp
 from launch_ros.actions import Node  # pyright: ignore[reportMissingImports]
 
 from launch import LaunchContext, LaunchDescription  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
-from vlajs.bringup import Argument, Description, NodeSpec, Value, given_to, parameters_of
+from vlajs.launch_description import Argument, Description, NodeSpec, Value, given_to, parameters_of
 
 
 def launch_description(description: Description) -> LaunchDescription:

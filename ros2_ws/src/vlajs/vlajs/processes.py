@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from vlajs.bringup import Description, NodeSpec, Value, as_texts, description_named, parameters_of
+from vlajs.bringup import description_named
+from vlajs.launch_description import Description, NodeSpec, Value, as_texts, parameters_of
 
 STOP_TIMEOUT_S = 15.0
 """How long a node may take to wind down before it is killed."""
