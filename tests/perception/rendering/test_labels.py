@@ -31,8 +31,8 @@ def test_equal_orientations_have_the_same_label() -> None:
     turned.quat_wxyz[:] = [w, 0.0, 0.0, z]  # a yaw of -17 degrees
     label = label_of(turned, CAMERA, picture)
     assert label is not None
-    # the front is at 180 degrees, nearest is 163; the second reference is at 225, nearest is 253: corner 0 (-, -, -) by the
-    # second rule is corner 4 (+, -, -) by the first, a quarter turn on
+    # the front is at 180 degrees, nearest is 163; the second reference is at 225, nearest is 253: corner 0 (-, -, -) by
+    # the second rule is corner 4 (+, -, -) by the first, a quarter turn on
     np.testing.assert_allclose(label.keypoints_px[8], label.keypoints_px[4], atol=1e-9)
     # a quarter turn about the object's x, then one about its z: (0.5, 0.5, 0.5, 0.5) on the right
     turned.quat_wxyz[:] = [0.5 * (w - z), 0.5 * (w - z), 0.5 * (w + z), 0.5 * (w + z)]
