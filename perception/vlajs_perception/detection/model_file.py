@@ -131,6 +131,8 @@ def _card_from(text: str, graph: bytes) -> DetectorCard:
         )
     if values.get("graph_sha256") != hashlib.sha256(graph).hexdigest():
         raise ModelFileError("the network is not the one its metadata was written for: damaged; copy or train it again")
+    if not isinstance(values.get("classes", []), list):
+        raise ModelFileError(f"its classes are {values['classes']!r}, not a list of names: damaged; train it again")
     try:
         return DetectorCard(
             classes=tuple(map(str, values["classes"])),

@@ -1,7 +1,7 @@
 """Boxes out of numbers, and one box an object."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlajs_perception.detection.decode import decode, suppressed
@@ -42,6 +42,7 @@ boxes = st.lists(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(boxes, st.floats(0.1, 0.9))
 def test_what_is_kept_overlaps_little_and_what_is_not_overlaps_something_better(
     drawn: list[tuple[float, float, float, float, int]], limit: float

@@ -1,7 +1,7 @@
 """Pictures into inputs, and pixels back."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlajs_perception.detection.letterbox import Letterbox
@@ -21,6 +21,7 @@ def test_a_picture_is_scaled_and_bordered() -> None:
     np.testing.assert_allclose(box.to_picture(np.array([0.0, 4.0])), [-0.5, -0.5])
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(32, 900), st.integers(32, 900), st.sampled_from([160, 320, 416, 640]))
 def test_the_whole_picture_fits_and_comes_back(height: int, width: int, side: int) -> None:
     box = Letterbox.fit((height, width), side)
