@@ -130,7 +130,7 @@ missing_system_packages() {
     if [ "$PROFILE" != robot ]; then
         has_library libX11.so.6 || needed+=(libx11-6)          # SAPIEN
     fi
-    [ "$PROFILE" != dev ] || has_library libOSMesa.so.8 || has_library libEGL.so.1 || needed+=(libosmesa6) # MuJoCo
+    [ "$PROFILE" = training ] || has_library libOSMesa.so.8 || has_library libEGL.so.1 || needed+=(libosmesa6) # MuJoCo
     echo "${needed[*]}"
 }
 

@@ -11,7 +11,7 @@ from vlajs_perception.calibration.errors import CalibrationError, NotSeenError
 from vlajs_perception.calibration.folder import ViewFolder
 from vlajs_perception.calibration.quality import Limits
 from vlajs_perception.calibration.se3 import step_between
-from vlajs_perception.calibration.views import ToolReading, View, reading_at
+from vlajs_perception.calibration.views import FloatArray, ToolReading, View, reading_at
 
 WINDOW_NS = 200_000_000
 """The tool must have stood still from this long before an image until this long after it."""
@@ -135,16 +135,23 @@ class Collector:
             problems += quality.problems_of_coverage(self._views, self._folder.info.image_size, self._demands)
         return problems
 
+    def alike(self, tool_in_base: FloatArray) -> int | None:
+        """The number of a view whose tool pose (4, 4) was about the same, so that another adds nothing; or None."""
+        for view in self._views:
+            step = step_between(view.tool.tool_in_base, tool_in_base)
+            moved_mm, turned_deg = 1e3 * np.linalg.norm(step[:3]), np.degrees(np.linalg.norm(step[3:]))
+            if moved_mm < self._limits.min_new_mm and turned_deg < self._limits.min_new_deg:
+                return view.number
+        return None
+
     def _not_now(self, tool: ToolReading) -> str | None:
         speed_mm_s, turning_deg_s = 1e3 * tool.speed_m_s, np.degrees(tool.turning_rad_s)
         if speed_mm_s > self._demands.max_tool_speed_mm_s or turning_deg_s > self._demands.max_tool_turning_deg_s:
             return "the arm moves: let it come to rest"
-        for view in self._views:
-            step = step_between(view.tool.tool_in_base, tool.tool_in_base)
-            moved_mm, turned_deg = 1e3 * np.linalg.norm(step[:3]), np.degrees(np.linalg.norm(step[3:]))
-            if moved_mm < self._limits.min_new_mm and turned_deg < self._limits.min_new_deg:
-                return (
-                    f"as in view {view.number}: move the tool {self._limits.min_new_mm:g} mm or turn it by "
-                    f"{self._limits.min_new_deg:g} degrees, then let it rest"
-                )
+        number = self.alike(tool.tool_in_base)
+        if number is not None:
+            return (
+                f"as in view {number}: move the tool {self._limits.min_new_mm:g} mm or turn it by "
+                f"{self._limits.min_new_deg:g} degrees, then let it rest"
+            )
         return None

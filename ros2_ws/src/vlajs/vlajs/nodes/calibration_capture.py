@@ -18,9 +18,11 @@ import tyro
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from scipy.spatial.transform import Rotation
 
 from vlajs.control.calibration_moves import MoveConfig, poses_about
-from vlajs.nodes.capture_node import CaptureNode, Mover
+from vlajs.geometry import FloatArray, Pose, quat_of
+from vlajs.nodes.capture_node import CaptureNode, Mover, matrix_of
 from vlajs.nodes.image_messages import lens_from
 from vlajs.nodes.messages import CAMERA_FRAME
 from vlajs_perception.calibration.capture import CaptureLimits, Collector
@@ -140,10 +142,14 @@ def _collect(config: CaptureConfig, node: CaptureNode, executor: SingleThreadedE
         return
     mover = Mover(node, config.moves)
     low, high = mover.workspace_m()
+    # a set that is taken up goes on about the pose at which it began
+    centre = _pose_of(collector.views[0].tool.tool_in_base) if collector.views else node.tool()
     # twice as many as wanted: the board is not seen everywhere, and not every pose can be reached
-    for goal in poses_about(node.tool(), 2 * config.count, config.moves, low, high):
+    for goal in poses_about(centre, 2 * config.count, config.moves, low, high):
         if len(collector.views) >= config.count:
             return
+        if collector.alike(matrix_of(goal)) is not None:
+            continue
         reason = mover.go(goal, executor)
         if reason is not None:
             print(f"pose left out: {reason}")
@@ -153,6 +159,10 @@ def _collect(config: CaptureConfig, node: CaptureNode, executor: SingleThreadedE
             executor.spin_once(timeout_sec=0.1)
             mover.check()
             node.offer_latest(collector, after_ns=since_ns)
+
+
+def _pose_of(matrix: FloatArray) -> Pose:
+    return Pose(position_m=matrix[:3, 3].copy(), quat_wxyz=quat_of(Rotation.from_matrix(matrix[:3, :3])))
 
 
 def _report(config: CaptureConfig, collector: Collector) -> int:

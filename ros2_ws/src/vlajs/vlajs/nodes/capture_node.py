@@ -95,7 +95,7 @@ class CaptureNode(Node):
                 stamp_ns=stamp_ns,
                 now_ns=arrived_ns,
                 tool_stamps_ns=[stamp for stamp, _ in self._tools],
-                tools_in_base=np.stack([_matrix(pose) for _, pose in self._tools]),
+                tools_in_base=np.stack([matrix_of(pose) for _, pose in self._tools]),
             )
             self._say(offer.reason, collector if offer.view is not None else None)
         else:
@@ -227,7 +227,8 @@ def _vector(values: FloatArray) -> Vector3:
     return Vector3(x=x, y=y, z=z)
 
 
-def _matrix(pose: Pose) -> FloatArray:
+def matrix_of(pose: Pose) -> FloatArray:
+    """A pose as a (4, 4) matrix."""
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation(pose.quat_wxyz).as_matrix(), pose.position_m
+    matrix[:3, :3], matrix[:3, 3] = rotation(pose.quat_wxyz).asmatrix_of(), pose.position_m
     return matrix
