@@ -230,5 +230,5 @@ def _vector(values: FloatArray) -> Vector3:
 def matrix_of(pose: Pose) -> FloatArray:
     """A pose as a (4, 4) matrix."""
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = rotation(pose.quat_wxyz).asmatrix_of(), pose.position_m
+    matrix[:3, :3], matrix[:3, 3] = rotation(pose.quat_wxyz).as_matrix(), pose.position_m
     return matrix
