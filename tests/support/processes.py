@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from vlajs.processes import die_with_parent
+
 PATIENCE_S = 90.0
 """Wall time after which what has not happened will not: far longer than it takes, for the sake of busy machines."""
 
@@ -70,6 +72,7 @@ def python(domain_id: int, *words: str, log: Path) -> Iterator[subprocess.Popen[
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=die_with_parent,  # a test run that is killed leaves no node behind
         )
     try:
         yield process

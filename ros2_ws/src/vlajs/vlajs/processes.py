@@ -57,7 +57,7 @@ class _Node:
             errors="replace",
             env=child_environment(),
             start_new_session=True,  # Ctrl-C reaches the one who knows the order to stop in, nobody else
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         self._reader = threading.Thread(target=self._copy_output, name=f"output of {spec.name}", daemon=True)
         self._reader.start()
@@ -94,7 +94,7 @@ def child_environment() -> dict[str, str]:
     return environment
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: ask Linux for SIGTERM when the parent goes, so that no node outlives a killed ``vlajs up``."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
