@@ -25,6 +25,7 @@ from vlajs.geometry import FloatArray, Pose, quat_of
 from vlajs.nodes.capture_node import CaptureNode, Mover, matrix_of
 from vlajs.nodes.image_messages import lens_from
 from vlajs.nodes.messages import CAMERA_FRAME
+from vlajs.states import RobotMode
 from vlajs_perception.calibration.capture import CaptureLimits, Collector
 from vlajs_perception.calibration.commands import BoardChoice
 from vlajs_perception.calibration.folder import SetInfo, ViewFolder
@@ -115,9 +116,11 @@ def _collector(config: CaptureConfig, node: CaptureNode, executor: SingleThreade
     while (missing := node.silent_topics()) and time.monotonic() < deadline_s:
         executor.spin_once(timeout_sec=0.1)
     if missing:
+        status = node.status
+        bridge = "" if status is None else f"; the bridge is in mode {RobotMode(status.mode).name}: {status.faults}"
         raise CaptureError(
             f"nothing on {', '.join(missing)} within {config.patience_s:g} s: start the camera's driver and the bridge "
-            "(the twin: vlajs up twin policy:=false camera:=true camera_board:=true, and --twin here)"
+            f"(the twin: vlajs up twin policy:=false camera:=true camera_board:=true, and --twin here){bridge}"
         )
     info = node.info
     assert info is not None, "it is not silent"
