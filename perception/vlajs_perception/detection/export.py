@@ -90,7 +90,7 @@ def _same(single: bytes, half: bytes, image_size_px: int, pictures: list[Path], 
         if image is None:
             raise DatasetError(f"{picture} cannot be read: damaged; render it again")
         letterbox = Letterbox.fit(image.shape[:2], image_size_px)
-        batch = letterbox.batch_of(np.ascontiguousarray(image[..., ::-1]))
+        batch = letterbox.batch_of(np.ascontiguousarray(image[..., ::-1], dtype=np.uint8))
         runs = [open_network(model, letterbox.input_shape, 1, installed_runtime()) for model in (single, half)]
         outputs = [run(batch)[0] for run in runs]
         scores = outputs[0][4 : 4 + classes]
