@@ -37,7 +37,7 @@ def untrained(folder: Path) -> Path:
     exported = yolo.export(format="onnx", dynamic=True, simplify=False, imgsz=320, device="cpu", verbose=False)
     card = DetectorCard(classes=CLASS_NAMES, keypoint_counts=(8, 8, 8, 1), slots=CORNERS, image_size_px=320)
     file = folder / "untrained.onnx"
-    file.write_bytes(packed(Path(exported).read_bytes(), card))
+    file.write_bytes(packed(Path(exported).read_bytes(), card, halve=True))
     return file
 
 

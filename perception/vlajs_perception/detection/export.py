@@ -6,7 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from vlajs_perception.detection.engine import LICENCE
+from vlajs_perception.detection.inference import installed_runtime, open_network
+from vlajs_perception.detection.letterbox import Letterbox
 from vlajs_perception.detection.model_file import (
     METADATA_KEY,
     DetectorCard,
@@ -15,17 +20,29 @@ from vlajs_perception.detection.model_file import (
     read_model,
 )
 from vlajs_perception.files import write_whole
+from vlajs_perception.rendering.dataset import DatasetError
 from vlajs_perception.rendering.labels import CORNERS
 from vlajs_perception.rendering.scene import CLASS_NAMES, GOAL
 
+_SAME_PX, _SAME_SHARE = 0.1, 0.01
+"""Boxes and keypoints that move by less, in pixels of the input, and scores and confidences, are the same."""
+_COMPARED_PICTURES, _COMPARED_PLACES = 4, 20
 _MIN_HALVED = 64
 """Constants of fewer numbers stay as they are: they weigh nothing, and some are sizes and offsets."""
 
 
 def export_detector(
-    checkpoint: Path, run: Path, recipe: dict[str, Any], figures: dict[str, float], image_size_px: int, output: Path
+    checkpoint: Path,
+    run: Path,
+    recipe: dict[str, Any],
+    figures: dict[str, float],
+    image_size_px: int,
+    output: Path,
+    pictures: list[Path],
 ) -> DetectorCard:
     """Write the detector and its card.
+
+    Weights are stored in half precision if that moves nothing on these pictures, else in single precision.
 
     Args:
         checkpoint: of Ultralytics, of this run.
@@ -34,8 +51,10 @@ def export_detector(
         figures: of the validation pictures.
         image_size_px: longer side of its input.
         output: the ``.onnx`` file; its card goes beside it, with suffix ``.md``.
+        pictures: on which to look for what half precision changes.
 
     Raises:
+        RuntimeMissingError: nothing to run a network is installed.
         OSError: the disk is full, or the like.
     """
     card = DetectorCard(
@@ -54,21 +73,50 @@ def export_detector(
     exported = yolo.export(
         format="onnx", dynamic=True, simplify=False, imgsz=image_size_px, device="cpu", verbose=False
     )
-    write_whole(output, packed(Path(exported).read_bytes(), card))
+    single, half = (packed(Path(exported).read_bytes(), card, halve=halve) for halve in (False, True))
+    halved = _same(single, half, image_size_px, pictures, card)
+    write_whole(output, half if halved else single)
     card, data = read_model(output)
-    write_whole(output.with_suffix(".md"), card_text(card, output.name, len(data)).encode())
+    text = card_text(card, output.name, len(data), "half" if halved else "single")
+    write_whole(output.with_suffix(".md"), text.encode())
     return card
 
 
-def packed(model: bytes, card: DetectorCard) -> bytes:
-    """An ONNX file with its weights in half precision and this card as its only metadata.
+def _same(single: bytes, half: bytes, image_size_px: int, pictures: list[Path], card: DetectorCard) -> bool:
+    """Whether two files say the same of the places in pictures where an object is most likely."""
+    classes = len(card.classes)
+    for picture in pictures[:_COMPARED_PICTURES]:
+        image = cv2.imread(str(picture))
+        if image is None:
+            raise DatasetError(f"{picture} cannot be read: damaged; render it again")
+        letterbox = Letterbox.fit(image.shape[:2], image_size_px)
+        batch = letterbox.batch_of(np.ascontiguousarray(image[..., ::-1], dtype=np.uint8))
+        runs = [open_network(model, letterbox.input_shape, 1, installed_runtime()) for model in (single, half)]
+        outputs = [run(batch)[0] for run in runs]
+        scores = outputs[0][4 : 4 + classes]
+        places = np.argsort(-scores.max(axis=0))[:_COMPARED_PLACES]
+        change = np.abs(outputs[0] - outputs[1])[:, places]
+        shares = np.concatenate([change[4 : 4 + classes], change[4 + classes + 2 :: 3]])
+        change[4 : 4 + classes] = change[4 + classes + 2 :: 3] = 0.0
+        if not (change.max() <= _SAME_PX and shares.max() <= _SAME_SHARE):
+            return False
+    return True
 
-    Checkpoints hold half precision already, so that what is lost is the rounding of weights fused with their
-    normalisation. Weights are widened again when they are loaded; it is computed in single precision.
+
+def packed(model: bytes, card: DetectorCard, *, halve: bool) -> bytes:
+    """An ONNX file with this card as its only metadata.
+
+    Args:
+        model: an ONNX file.
+        card: of it.
+        halve: store weights in half precision. They are widened again when they are loaded, and it is computed in
+            single precision. Checkpoints hold half precision already: what is lost is the rounding of weights that were
+            fused with their normalisation.
     """
     onnx: Any = importlib.import_module("onnx")
     network = onnx.load_model_from_string(model)
-    _halve_weights(onnx, network.graph)
+    if halve:
+        _halve_weights(onnx, network.graph)
     del network.metadata_props[:]
     network.doc_string, network.producer_name, network.producer_version = "", "vlajs", ""
     graph, _ = graph_and_metadata(network.SerializeToString())
@@ -94,7 +142,7 @@ def _halve_weights(onnx: Any, graph: Any) -> None:
     graph.node.extend(widen + nodes)
 
 
-def card_text(card: DetectorCard, name: str, size_bytes: int) -> str:
+def card_text(card: DetectorCard, name: str, size_bytes: int, precision: str) -> str:
     """What to know of a detector, as Markdown."""
     recipe = card.recipe
     counts = ", ".join(f"{kind} ({count})" for kind, count in zip(card.classes, card.keypoint_counts, strict=True))
@@ -109,7 +157,7 @@ def card_text(card: DetectorCard, name: str, size_bytes: int) -> str:
             f"# {name}",
             "",
             f"Finds and counts the keypoints of {counts}, each by two rules, in pictures scaled to",
-            f"{card.image_size_px} px on the longer side. {size_bytes / 1e6:.1f} MB, weights in half precision.",
+            f"{card.image_size_px} px on the longer side. {size_bytes / 1e6:.1f} MB, weights in {precision} precision.",
             "Made by `vlajs perception train`.",
             "",
             f"Licence of the weights: {card.licence}.",

@@ -106,7 +106,8 @@ def train_detector(
     if _epochs_done(run) < settings.epochs:
         _train(run, description, settings)
     figures = json.loads((run / _PROGRESS).read_text())["figures"]
-    return export_detector(run / _CHECKPOINT, run, recipe, figures, settings.image_size, output)
+    pictures = [validating[0].path / "images" / f"{name}.jpg" for name in validating[0].names]
+    return export_detector(run / _CHECKPOINT, run, recipe, figures, settings.image_size, output, pictures)
 
 
 def _recipe(

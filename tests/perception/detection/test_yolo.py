@@ -12,6 +12,7 @@ from tests.perception.detection.conftest import Trained
 from vlajs_perception.detection import inference
 from vlajs_perception.detection.export import export_detector
 from vlajs_perception.detection.inference import RUNTIMES, Runtime, RuntimeMissingError, installed_runtime
+from vlajs_perception.detection.letterbox import Letterbox
 from vlajs_perception.detection.model_file import METADATA_KEY, ModelFileError, read_model
 from vlajs_perception.detection.yolo import YoloDetector
 
@@ -28,29 +29,47 @@ class Opinionated:
 
 @pytest.fixture(scope="module")
 def opinionated(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Opinionated:
-    """The tiny network, which is sure of nothing, with the last layers of its head blown up.
+    """The tiny network, which is sure of nothing, with normalisation that fits and the end of its head blown up.
 
     Scores, boxes and keypoints then differ from place to place, and no two scores tie.
     """
+    import torch
     from ultralytics import YOLO
 
     folder = tmp_path_factory.mktemp("opinionated")
     yolo = YOLO(str(trained.file.with_suffix(".run") / "checkpoint.pt"))
     head = yolo.model.model[-1]
-    for branch, factor in ((head.cv2, 20.0), (head.cv3, 100.0), (head.cv4, 20.0)):
+    norms = [layer for layer in yolo.model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    momentum = norms[0].momentum
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # type: ignore[assignment]
+    files = sorted((trained.validation / "images").glob("*.jpg"))
+    pictures = np.stack([Letterbox.fit((120, 160), 160).batch_of(read_rgb(file))[0] for file in files])
+    with torch.no_grad():
+        yolo.model.train()
+        yolo.model(torch.from_numpy(pictures))
+        yolo.model.eval()
+    for norm in norms:
+        norm.momentum = momentum
+    for branch, factor in ((head.cv2, 5.0), (head.cv3, 10.0), (head.cv4, 5.0)):
         for layers in branch:
             layers[-1].weight.data *= factor
             layers[-1].bias.data *= 0.3
     yolo.save(folder / "weights.pt")
     recipe = read_model(trained.file)[0].recipe
-    export_detector(folder / "weights.pt", folder, recipe, {}, 160, folder / "opinionated.onnx")
+    export_detector(folder / "weights.pt", folder, recipe, {}, 160, folder / "opinionated.onnx", files)
     return Opinionated(weights=folder / "export/detector.pt", file=folder / "opinionated.onnx")
 
 
-def picture(trained: Trained, width: int, height: int) -> np.ndarray:
-    image = cv2.imread(str(trained.validation / "images/000000.jpg"))
+def read_rgb(file: Path) -> np.ndarray:
+    image = cv2.imread(str(file))
     assert image is not None
-    return np.ascontiguousarray(cv2.resize(image, (width, height))[..., ::-1])
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def picture(trained: Trained, width: int, height: int) -> np.ndarray:
+    return cv2.resize(read_rgb(trained.validation / "images/000000.jpg"), (width, height))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -76,12 +95,19 @@ def test_it_says_what_ultralytics_says(
     ):
         assert found.name == theirs.names[int(kind)]
         assert found.score == pytest.approx(float(score), abs=1e-4)
-        np.testing.assert_allclose(found.box_px + 0.5, box, atol=0.02)  # theirs counts from the edge
+        np.testing.assert_allclose(found.box_px + 0.5, box, atol=0.05)  # theirs counts from the edge
         count = 1 if found.name == "goal" else 8
         for numbering, expected in zip(found.numberings, points.reshape(2, 8, 3)[:, :count], strict=True):
             np.testing.assert_allclose(numbering.confidence, expected[:, 2], atol=1e-3)
             clipped = np.clip(numbering.pixels + 0.5, 0, [width, height])  # theirs moves points into the picture
-            np.testing.assert_allclose(clipped, expected[:, :2], atol=0.02)
+            np.testing.assert_allclose(clipped, expected[:, :2], atol=0.05)
+
+
+def test_weights_are_halved_only_where_that_changes_nothing(trained: Trained, opinionated: Opinionated) -> None:
+    """The tiny network says the same either way; the blown-up one moves its boxes by pixels."""
+    assert trained.file.stat().st_size < 7e6 < 11e6 < opinionated.file.stat().st_size
+    for file, precision in ((trained.file, "half"), (opinionated.file, "single")):
+        assert f"weights in {precision} precision" in file.with_suffix(".md").read_text()
 
 
 def test_scores_are_best_first_and_obey_the_limit(trained: Trained, opinionated: Opinionated) -> None:
