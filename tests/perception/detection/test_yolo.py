@@ -52,7 +52,7 @@ def opinionated(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> O
         yolo.model.eval()
     for norm in norms:
         norm.momentum = momentum
-    for branch, factor in ((head.cv2, 5.0), (head.cv3, 10.0), (head.cv4, 5.0)):
+    for branch, factor in ((head.cv2, 5.0), (head.cv3, 5.0), (head.cv4, 5.0)):
         for layers in branch:
             layers[-1].weight.data *= factor
             layers[-1].bias.data *= 0.3
@@ -85,18 +85,21 @@ def test_it_says_what_ultralytics_says(
     )
     ours = YoloDetector(opinionated.file, threads=1, min_score=MIN_SCORE, runtime=runtime).detect(image)
     assert len(ours) == len(theirs.boxes) > 3
-    for found, box, score, kind, points in zip(
-        ours,
+    left = list(ours)  # two scores that are all but one may come in either order
+    for box, score, kind, points in zip(
         theirs.boxes.xyxy.numpy(),
         theirs.boxes.conf.numpy(),
         theirs.boxes.cls.numpy(),
         theirs.keypoints.data.numpy(),
         strict=True,
     ):
-        assert found.name == theirs.names[int(kind)]
-        assert found.score == pytest.approx(float(score), abs=1e-4)
+        name = theirs.names[int(kind)]
+        alike = [found for found in left if found.name == name and abs(found.score - score) < 1e-4]
+        assert alike, f"{name} of score {score} was not found"
+        found = min(alike, key=lambda found: abs(found.score - score))
+        left = [other for other in left if other is not found]
         np.testing.assert_allclose(found.box_px + 0.5, box, atol=0.05)  # theirs counts from the edge
-        count = 1 if found.name == "goal" else 8
+        count = 1 if name == "goal" else 8
         for numbering, expected in zip(found.numberings, points.reshape(2, 8, 3)[:, :count], strict=True):
             np.testing.assert_allclose(numbering.confidence, expected[:, 2], atol=1e-3)
             clipped = np.clip(numbering.pixels + 0.5, 0, [width, height])  # theirs moves points into the picture
