@@ -33,7 +33,8 @@ def untrained(folder: Path) -> Path:
     layers = yaml.safe_load((Path(engine.__file__).parent / "cfg/models/11/yolo11-pose.yaml").read_text())
     described = folder / NETWORK
     described.write_text(yaml.safe_dump(layers | {"nc": len(CLASS_NAMES), "kpt_shape": [KEYPOINT_COUNT, 3]}))
-    yolo = engine.YOLO(str(described), task="pose")
+    engine.YOLO(str(described), task="pose").save(folder / "untrained.pt")
+    yolo = engine.YOLO(str(folder / "untrained.pt"), task="pose")
     exported = yolo.export(format="onnx", dynamic=True, simplify=False, imgsz=320, device="cpu", verbose=False)
     card = DetectorCard(classes=CLASS_NAMES, keypoint_counts=(8, 8, 8, 1), slots=CORNERS, image_size_px=320)
     file = folder / "untrained.onnx"
