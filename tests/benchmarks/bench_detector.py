@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from vlajs_perception.detection.engine import load_engine
 from vlajs_perception.detection.export import packed
@@ -29,11 +30,11 @@ SIZES_PX = (320, 480, 640)
 def untrained(folder: Path) -> Path:
     """A detector that learnt nothing."""
     engine = load_engine(folder / "settings")
-    from ultralytics.nn.tasks import PoseModel
-
-    yolo = engine.YOLO(NETWORK, task="pose")
-    yolo.model = PoseModel(NETWORK, nc=len(CLASS_NAMES), data_kpt_shape=(KEYPOINT_COUNT, 3), verbose=False)
-    yolo.model.pt_path = str(folder / "untrained.pt")
+    layers = yaml.safe_load((Path(engine.__file__).parent / "cfg/models/11/yolo11-pose.yaml").read_text())
+    described = folder / NETWORK
+    described.write_text(yaml.safe_dump(layers | {"nc": len(CLASS_NAMES), "kpt_shape": [KEYPOINT_COUNT, 3]}))
+    engine.YOLO(str(described), task="pose").save(folder / "untrained.pt")
+    yolo = engine.YOLO(str(folder / "untrained.pt"), task="pose")
     exported = yolo.export(format="onnx", dynamic=True, simplify=False, imgsz=320, device="cpu", verbose=False)
     card = DetectorCard(classes=CLASS_NAMES, keypoint_counts=(8, 8, 8, 1), slots=CORNERS, image_size_px=320)
     file = folder / "untrained.onnx"
