@@ -18,8 +18,7 @@ pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]
 DOMAIN_ID = own_domain()
 VIEWS = 12
 CAPTURE = ["-m", "vlajs.cli", "calibrate", "capture"]
-# fast for a twin: 0.24 m/s and 0.8 rad/s
-MOVES = ["--auto", "--twin", "--moves.step-m", "0.012", "--moves.step-rad", "0.04", "--limits.max-image-age-s", "5"]
+MOVES = ["--auto", "--twin", "--limits.max-image-age-s", "5"]
 
 
 def capture(folder: Path, count: int, *words: str) -> subprocess.CompletedProcess[str]:

@@ -64,8 +64,8 @@ def test_increments_lead_to_the_goal_by_the_rule_of_the_bridge() -> None:
         target = integrate_target(target, target, *increment, BOX)
         steps += 1
         assert steps < 100
-    # 0.374 rad in steps of 0.025 are 15 steps; 70 mm in steps of 6 mm would be 12
-    assert steps == 15
+    # 0.374 rad in steps of 0.0125 are 30 steps; 70 mm in steps of 3 mm would be 24
+    assert steps == 30
     assert np.linalg.norm(target.position_m - goal.position_m) < 1e-3
 
 

@@ -14,8 +14,8 @@ from vlajs.geometry import FloatArray, Pose, clamp_norm, quat_from_rotvec, quat_
 _RANGES = {
     "reach_m": (0.02, 0.2),
     "tilt_rad": (0.15, 0.7),
-    "step_m": (0.0005, 0.015),
-    "step_rad": (0.001, 0.05),
+    "step_m": (0.0005, 0.006),
+    "step_rad": (0.001, 0.025),
     "margin_m": (0.0, 0.1),
 }
 REACHED_M = 5e-4
@@ -29,8 +29,9 @@ class MoveConfig:
     Attributes:
         reach_m: farthest shift along each axis; in [0.02, 0.2].
         tilt_rad: largest tilt; in [0.15, 0.7].
-        step_m: one increment, 20 of them a second; in [0.0005, 0.015].
-        step_rad: one increment of rotation; in [0.001, 0.05].
+        step_m: one increment, 20 of them a second; in [0.0005, 0.006]: at twice the default speed the elbow of an arm that
+            reaches far is already at its limit.
+        step_rad: one increment of rotation; in [0.001, 0.025].
         margin_m: kept from the walls of the workspace; in [0, 0.1].
 
     Raises:
@@ -39,8 +40,8 @@ class MoveConfig:
 
     reach_m: float = 0.12
     tilt_rad: float = 0.4
-    step_m: float = 0.006
-    step_rad: float = 0.025
+    step_m: float = 0.003
+    step_rad: float = 0.0125
     margin_m: float = 0.01
 
     def __post_init__(self) -> None:
