@@ -29,8 +29,8 @@ class MoveConfig:
     Attributes:
         reach_m: farthest shift along each axis; in [0.02, 0.2].
         tilt_rad: largest tilt; in [0.15, 0.7].
-        step_m: one increment, 20 of them a second; in [0.0005, 0.006]: at twice the default speed the elbow of an arm that
-            reaches far is already at its limit.
+        step_m: one increment, 20 of them a second; in [0.0005, 0.006]: at twice the default the elbow of an arm that
+            reaches far is at its limit.
         step_rad: one increment of rotation; in [0.001, 0.025].
         margin_m: kept from the walls of the workspace; in [0, 0.1].
 
