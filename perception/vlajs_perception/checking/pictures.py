@@ -97,8 +97,9 @@ def _picture(folder: Path, name: str) -> Picture:
         raise PicturesError(
             f"{truth} is damaged ({type(error).__name__}: {error}): delete it and render the folder again"
         ) from error
-    image_rgb = np.asarray(image[..., ::-1], dtype=np.uint8, order="C")
-    return Picture(name=name, image_rgb=image_rgb, camera=camera, objects=objects)
+    return Picture(
+        name=name, image_rgb=np.ascontiguousarray(image[..., ::-1], dtype=np.uint8), camera=camera, objects=objects
+    )
 
 
 def _object(item: dict[str, Any]) -> TrueObject:
