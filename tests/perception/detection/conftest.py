@@ -1,9 +1,15 @@
 """One tiny detector for all tests here: the real command, one epoch, a dozen rendered pictures of 160 px."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+import PIL.Image
 import pytest
+import torch
 
 from vlajs_perception.detection import commands
 from vlajs_perception.rendering.dataset import DatasetSettings, render_dataset
@@ -21,6 +27,23 @@ class Trained:
     validation: Path
     file: Path
     words: list[str]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _process_as_before() -> Iterator[None]:
+    """Undo what importing Ultralytics does to the process, in which the tests after these run, too.
+
+    It replaces Pillow's ``open`` and torch's ``save``, sets how numpy and torch print, and threads of OpenCV and OpenMP.
+    """
+    environment, opened, saved = dict(os.environ), PIL.Image.open, torch.save
+    printed, threads = np.get_printoptions(), cv2.getNumThreads()
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    PIL.Image.open, torch.save = opened, saved
+    np.set_printoptions(**printed)
+    torch.set_printoptions(profile="default")
+    cv2.setNumThreads(threads)
 
 
 @pytest.fixture(scope="session")
