@@ -33,7 +33,7 @@ class Trained:
 def _process_as_before() -> Iterator[None]:
     """Undo what importing Ultralytics does to the process, in which the tests after these run, too.
 
-    It replaces Pillow's ``open`` and torch's ``save``, sets how numpy and torch print, and threads of OpenCV and OpenMP.
+    It replaces Pillow's ``open`` and torch's ``save``, sets how numpy and torch print, and OpenCV's number of threads.
     """
     environment, opened, saved = dict(os.environ), PIL.Image.open, torch.save
     printed, threads = np.get_printoptions(), cv2.getNumThreads()
