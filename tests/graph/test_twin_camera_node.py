@@ -48,14 +48,15 @@ class Viewer(Tester):
         self.cubes[self.latest_ns] = message
 
     def next_image(self) -> Image:
-        """An image of a tick after this call whose truth was heard."""
+        """An image of a tick after this call whose truth and whose camera_info were heard."""
         since_ns = self.latest_ns
 
-        def arrived() -> bool:
-            return any(since_ns < stamp_ns_of(m.header) and stamp_ns_of(m.header) in self.cubes for m in self.images)
+        def whole() -> list[Image]:
+            told = {stamp_ns_of(info.header) for info in self.infos} & self.cubes.keys()
+            return [image for image in self.images if since_ns < stamp_ns_of(image.header) in told]
 
-        self.until(arrived, "an image")
-        return next(m for m in self.images if stamp_ns_of(m.header) > since_ns and stamp_ns_of(m.header) in self.cubes)
+        self.until(lambda: bool(whole()), "an image")
+        return whole()[0]
 
     def picture_that(self, shows: Callable[[np.ndarray], bool], what: str) -> Image:
         """The first new picture that shows what is awaited: a picture may be under way when the camera is changed."""
