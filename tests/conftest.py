@@ -10,7 +10,7 @@ choose_gl()
 
 REAL_TIME_FOLDERS = ("graph", "vlajs/robot", "vlajs/twin")
 """Tests in which an arm's 1 kHz loop, its client and several nodes share a machine without real-time scheduling."""
-RERUNS = 3
+RERUNS = 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
