@@ -29,6 +29,8 @@ COMMAND_PERIOD_NS = 50_000_000
 _KEPT_POSES = 600
 """Six seconds at the bridge's rate."""
 _MOVE_TIMEOUT_NS = 20_000_000_000
+_TARGET_AGE_NS = 200_000_000
+"""Older, the target says nothing of where the next increment leads: none is sent, and the bridge holds the arm."""
 _SILENCE_S = 3.0
 """Wall time without a tool pose after which the bridge is taken for dead."""
 
@@ -42,6 +44,7 @@ class CaptureNode(Node):
         self.info: CameraInfo | None = None
         self.status: RobotStatus | None = None
         self.target: Pose | None = None
+        self.target_stamp_ns = 0
         self.heard_s = time.monotonic()
         self._image: tuple[Image, int] | None = None
         self._tools: deque[tuple[int, Pose]] = deque(maxlen=_KEPT_POSES)
@@ -129,7 +132,11 @@ class CaptureNode(Node):
         self._tools.append((stamp_ns, pose))
 
     def _on_target(self, message: PoseStamped) -> None:
-        self.target = pose_from(message.pose)
+        target = pose_from(message.pose)
+        if message.header.frame_id != BASE_FRAME or not target.is_finite():
+            self._say(f"{TARGET_TOPIC} is no pose in {BASE_FRAME}: {message.header.frame_id!r}, {target}", None)
+            return
+        self.target, self.target_stamp_ns = target, stamp_ns_of(message.header)
 
     def _on_status(self, message: RobotStatus) -> None:
         self.status = message
@@ -199,7 +206,7 @@ class Mover:
             self.check()
             if self._status().refused_commands > refused:
                 return "; ".join(self._status().faults) or "refused by the bridge"
-            if node.now_ns() < due_ns:
+            if node.now_ns() < due_ns or abs(node.now_ns() - node.target_stamp_ns) > _TARGET_AGE_NS:
                 continue
             due_ns = node.now_ns() + COMMAND_PERIOD_NS
             assert node.target is not None, "the bridge was heard before"
