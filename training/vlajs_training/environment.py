@@ -17,6 +17,7 @@ from vlajs_training.randomisation import STOCK, Randomisation
 from vlajs_training.sensing import DelayLine, Sensing, draw_steps
 from vlajs_training.simulation import make_simulation, partial_reset, reset_all
 from vlajs_training.simulation.vector import StepResult
+from vlajs_training.simulation.visible import visible_state
 from vlajs_training.tasks import get_definition
 from vlajs_training.tasks.terms import BatchPose, BatchState, assemble
 
@@ -175,6 +176,10 @@ class TaskEnvironment:
             goal_m=goal_m,
             joint_speed_share=self.arm.joint_speed_share,
         )
+
+    def visible_state(self, env_idx: np.ndarray) -> np.ndarray:
+        """What a camera sees of the environments ``env_idx`` (M,), to be shown in another simulation: (M, V)."""
+        return visible_state(self.simulation, env_idx)
 
     def frame(self) -> np.ndarray:
         """The first environment as ManiSkill's camera for people sees it: (height, width, 3) uint8.

@@ -8,6 +8,7 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.shared_memory import SharedMemory
@@ -81,6 +82,7 @@ class ParallelVectorEnv:
         if num_workers < 1:
             raise ValueError(f"num_workers={num_workers}: at least one worker process is needed.")
         self._timeout_s = timeout_s
+        self._turn = threading.RLock()  # a teacher may look from its own thread
         self._pipes: list[Any] = []
         self._processes: list[Any] = []
         self._arrays: SharedArrays | None = None
@@ -109,6 +111,7 @@ class ParallelVectorEnv:
         self._arrays = SharedArrays(self.num_envs, self.observation_size, self.action_size)
         start = 0
         try:
+            self._starts = np.cumsum([0, *(size[0] for size in sizes[:-1])])
             for index, size in enumerate(sizes):
                 self._send(index, ("attach", (self._arrays.name, self.num_envs, start, start + size[0])))
                 start += size[0]
@@ -118,11 +121,12 @@ class ParallelVectorEnv:
 
     def reset(self, seed: int) -> np.ndarray:
         """Start new episodes everywhere; each worker gets a seed of its own. Returns (N, D) float32."""
-        arrays = self._open_arrays()
-        for index in range(len(self._pipes)):
-            self._send(index, ("reset", worker_seed(seed, index)))
-        self._collect()
-        return arrays.observation.copy()
+        with self._turn:
+            arrays = self._open_arrays()
+            for index in range(len(self._pipes)):
+                self._send(index, ("reset", worker_seed(seed, index)))
+            self._collect()
+            return arrays.observation.copy()
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Apply normalised actions (N, A); workers step at the same time.
@@ -131,21 +135,42 @@ class ParallelVectorEnv:
             ValueError: wrong shape.
             WorkerError: see the class.
         """
-        arrays = self._open_arrays()
-        if actions.shape != arrays.actions.shape:
-            raise ValueError(f"actions have shape {actions.shape}, expected {arrays.actions.shape}.")
-        arrays.actions[:] = actions
-        for index in range(len(self._pipes)):
-            self._send(index, ("step", None))
-        self._collect()
-        return StepResult(
-            observation=arrays.observation.copy(),
-            reward=arrays.reward.copy(),
-            terminated=arrays.terminated.copy(),
-            truncated=arrays.truncated.copy(),
-            final_observation=arrays.final_observation.copy(),
-            success=arrays.success.copy(),
-        )
+        with self._turn:
+            arrays = self._open_arrays()
+            if actions.shape != arrays.actions.shape:
+                raise ValueError(f"actions have shape {actions.shape}, expected {arrays.actions.shape}.")
+            arrays.actions[:] = actions
+            for index in range(len(self._pipes)):
+                self._send(index, ("step", None))
+            self._collect()
+            return StepResult(
+                observation=arrays.observation.copy(),
+                reward=arrays.reward.copy(),
+                terminated=arrays.terminated.copy(),
+                truncated=arrays.truncated.copy(),
+                final_observation=arrays.final_observation.copy(),
+                success=arrays.success.copy(),
+            )
+
+    def visible_state(self, env_idx: np.ndarray) -> np.ndarray:
+        """What a camera sees of the environments ``env_idx`` (M,), (M, V), where the workers' environments have that.
+
+        Raises:
+            ValueError: an index out of range.
+            WorkerError: see the class.
+        """
+        with self._turn:
+            self._open_arrays()
+            if len(env_idx) and not 0 <= env_idx.min() <= env_idx.max() < self.num_envs:
+                raise ValueError(f"env_idx={env_idx.tolist()}: expected indices in 0 .. {self.num_envs - 1}.")
+            owner = np.searchsorted(self._starts, env_idx, side="right") - 1
+            for index, start in enumerate(self._starts):
+                self._send(index, ("visible_state", env_idx[owner == index] - start))
+            answers = self._collect()
+        rows = np.empty((len(env_idx), answers[0].shape[1]), np.float32)
+        for index, answer in enumerate(answers):
+            rows[owner == index] = answer
+        return rows
 
     def close(self) -> None:
         """End all workers. Safe to call again."""
@@ -240,6 +265,9 @@ def _serve(pipe: Any, factory: Callable[[int], VectorEnv], index: int) -> None:
                 return
             if command == "reset":
                 arrays.observation[mine] = env.reset(content)
+            elif command == "visible_state":
+                pipe.send(("ok", env.visible_state(content)))  # type: ignore[attr-defined]
+                continue
             else:
                 _store(arrays, mine, env.step(arrays.actions[mine]))
             pipe.send(("ok", None))

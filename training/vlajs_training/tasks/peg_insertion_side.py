@@ -108,6 +108,17 @@ class PegInsertionEnv(PegInsertionSideEnv):
             self._pool[env].append(self._attach(env, float(half_length_m[row]), width_m, (off_y, off_z)))
             self._choose(env, len(self._pool[env]) - 1)
 
+    def visible_shapes(self) -> torch.Tensor:
+        """What pegs and boxes look like (N, 4): half length and half width of the peg, the hole's offsets along y, z."""
+        return torch.cat([self.peg_half_sizes[:, :2], self.box_hole_offsets.p[:, 1:]], dim=1)
+
+    def show_shapes(self, shapes: np.ndarray) -> None:
+        """Make the peg and box of the first scene look like ``shapes`` (4,); what they collide with stays as it is."""
+        length, width, off_y, off_z = np.asarray(shapes, dtype=np.float64).tolist()
+        ends = [([length / 2, width, width], sapien.Pose([side * length / 2, 0, 0])) for side in (1, -1)]
+        _repaint(self.peg._objs[0], ends)
+        _repaint(self.box._objs[0], hole_walls(length, width + self._clearance, (off_y, off_z)))
+
     def _load_scene(self, options: dict[str, Any]) -> None:
         super()._load_scene(options)
         self._pool = []
@@ -183,6 +194,18 @@ def hole_walls(
         ([half_edge_m, half_edge_m, thickness - off_z], sapien.Pose([0, 0, middle + off_z])),
         ([half_edge_m, half_edge_m, thickness + off_z], sapien.Pose([0, 0, -middle + off_z])),
     ]
+
+
+def _repaint(entity: Any, boxes: list[tuple[list[float], sapien.Pose]]) -> None:
+    """Replace the boxes that an entity is seen as by others of the same materials, in order."""
+    before = entity.find_component_by_type(sapien.render.RenderBodyComponent)
+    after = sapien.render.RenderBodyComponent()
+    for old, (half_size_m, pose) in zip(before.render_shapes, boxes, strict=True):
+        shape = sapien.render.RenderShapeBox(half_size_m, old.material)
+        shape.set_local_pose(pose)
+        after.attach(shape)
+    entity.remove_component(before)
+    entity.add_component(after)
 
 
 def _box_shape(like: Any, half_size_m: list[float], pose: sapien.Pose) -> Any:

@@ -1,0 +1,239 @@
+"""A camera that looks at simulations which render nothing: one scene of its own takes on the state of any other.
+
+The batched simulation knows positions and shows no pictures, and rendering all of its environments would cost more than
+simulating them. So one environment is built with a renderer, never stepped, and set to the state of whichever is asked
+about (``simulation.visible``).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlajs.tasks import BASE_IN_WORLD_M
+from vlajs_training.ranges import require_range
+from vlajs_training.simulation import make_simulation, reset_all
+from vlajs_training.simulation.headless import renderer_available
+from vlajs_training.simulation.visible import show
+from vlajs_training.tasks import TaskDefinition
+
+NO_RENDERER = (
+    "SAPIEN finds no Vulkan device to render with. With a GPU install its driver; on the CPU install Mesa 25's lavapipe "
+    "(Debian 12: add the suite bookworm-backports, then apt-get install -t bookworm-backports mesa-vulkan-drivers "
+    "libvulkan1)"
+)
+
+Picture = NDArray[np.uint8]
+
+
+class RenderError(RuntimeError):
+    """Nothing can be rendered here; the message says what to install."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraView:
+    """Where a camera stands and what its pictures are, in ``panda_link0``.
+
+    The default is the front camera of the twin: from across the table, in pictures of 4:3.
+    """
+
+    position_m: tuple[float, float, float] = (1.245, 0.0, 0.685)
+    """Where it stands."""
+    at_m: tuple[float, float, float] = (0.66, 0.0, 0.14)
+    """Point in the middle of the picture; up is up."""
+    fovy_deg: float = 45.0
+    """Vertical field of view."""
+    width_px: int = 160
+    """Columns of a picture, 128 to 256."""
+    height_px: int = 120
+    """Rows of a picture, 96 to 256."""
+
+    def check(self) -> None:
+        """Refuse what is no camera.
+
+        Raises:
+            ValueError: naming the parameter, its value and the limit.
+        """
+        require_range("", vars(self), {"fovy_deg": (5.0, 120.0), "width_px": (128, 256), "height_px": (96, 256)})
+        offset = np.subtract(self.at_m, self.position_m)
+        if not np.isfinite(offset).all() or np.linalg.norm(offset[:2]) < 0.01:
+            raise ValueError(
+                f"camera at {self.position_m} looking at {self.at_m}: the two must be finite and differ in x or y"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(data: object) -> "CameraView":
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: something else; the message says what.
+        """
+        expected = CameraView().to_dict()
+        if not isinstance(data, Mapping) or set(data) != set(expected):
+            raise ValueError(f"the camera is {data!r}, expected the keys {', '.join(expected)}")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        for key, value in expected.items():
+            numbers = values[key] if isinstance(value, list) else (values[key],)
+            kind = int if isinstance(value, int) else (int, float)
+            if not isinstance(numbers, tuple) or len(numbers) != (len(value) if isinstance(value, list) else 1):
+                raise ValueError(f"the camera's {key} is {data[key]!r}, expected {value!r} or the like")
+            if not all(isinstance(number, kind) and not isinstance(number, bool) for number in numbers):
+                raise ValueError(f"the camera's {key} is {data[key]!r}, expected {value!r} or the like")
+        camera = CameraView(**values)
+        camera.check()
+        return camera
+
+
+MANISKILL_CAMERA = CameraView(position_m=(1.215, 0.7, 0.6), at_m=(0.615, 0.0, 0.35), fovy_deg=57.3, width_px=256, height_px=256)  # fmt: skip
+"""ManiSkill's camera for people, which weights fine-tuned on ManiSkill's demonstrations were trained with; PokeCube and
+PegInsertionSide have others there (``maniskill_camera``)."""
+
+
+def maniskill_camera(task: str) -> CameraView:
+    """ManiSkill 3.0.1's camera for people in a task, at 256 x 256."""
+    places = {
+        "poke_cube": ((1.215, 0.7, 0.6), (0.815, 0.2, 0.35)),
+        "peg_insertion_side": ((1.115, -0.5, 0.8), (0.665, -0.1, 0.4)),
+    }
+    position_m, at_m = places.get(task, (MANISKILL_CAMERA.position_m, MANISKILL_CAMERA.at_m))
+    return CameraView(position_m=position_m, at_m=at_m, fovy_deg=57.3, width_px=256, height_px=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How one episode looks: the camera a little off its place, other light.
+
+    Attributes:
+        position_off_m: (3,) camera from where it should stand.
+        at_off_m: (3,) point it looks at, from the one it should.
+        ambient: (3,) light from everywhere, RGB; ManiSkill's is 0.3.
+        sun: (3,) light from one side; ManiSkill's is 1.
+        zenith: (3,) light from above; ManiSkill's is 1.
+    """
+
+    position_off_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    at_off_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ambient: tuple[float, float, float] = (0.3, 0.3, 0.3)
+    sun: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    zenith: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+PLAIN = Look()
+"""ManiSkill's own light, the camera where it should be."""
+
+CAMERA_NOISE_M = 0.006
+"""Standard deviation of camera and aim, each axis: about what a calibration leaves, and a little."""
+
+
+def draw_look(rng: np.random.Generator) -> Look:
+    """A look near the plain one: light from 0.6 to 1.4 of ManiSkill's, a tenth warmer or colder, the camera 6 mm off."""
+
+    def light(level: float) -> tuple[float, float, float]:
+        return _triple(level * rng.uniform(0.6, 1.4) * rng.uniform(0.9, 1.1, size=3))
+
+    return Look(
+        position_off_m=_triple(rng.normal(0.0, CAMERA_NOISE_M, size=3)),
+        at_off_m=_triple(rng.normal(0.0, CAMERA_NOISE_M, size=3)),
+        ambient=light(0.3),
+        sun=light(1.0),
+        zenith=light(1.0),
+    )
+
+
+class RenderedView:
+    """Pictures of one task's scenes, whatever simulates them."""
+
+    def __init__(self, definition: TaskDefinition, camera: CameraView, device: Literal["cpu", "gpu"] | None = None) -> None:
+        """Build the scene; the first picture takes some ten seconds more (shaders are compiled).
+
+        Args:
+            definition: the task.
+            camera: where from.
+            device: what renders; by default the GPU where torch finds one.
+
+        Raises:
+            RenderError: there is no Vulkan device.
+            ValueError: no such camera.
+        """
+        from mani_skill.utils import sapien_utils
+
+        camera.check()
+        if not renderer_available():
+            raise RenderError(NO_RENDERER)
+        self.camera = camera
+        self._look_at: Callable[..., Any] = sapien_utils.look_at
+        self.simulation = make_simulation(
+            definition.maniskill_id,
+            num_envs=1,
+            backend="stock_cpu",
+            control_mode=definition.control_mode,
+            reward_mode="none",
+            obs_mode="none",
+            render_backend=device or ("gpu" if torch.cuda.is_available() else "cpu"),
+            render_mode="rgb_array",
+            human_render_camera_configs={
+                "width": camera.width_px,
+                "height": camera.height_px,
+                "fov": np.radians(camera.fovy_deg),
+                "pose": self._pose(PLAIN),
+                "shader_pack": "minimal",
+                "near": 0.01,
+                "far": 10.0,
+            },
+        )
+        reset_all(self.simulation, 0)
+        self._look = PLAIN
+
+    def image(self, state: NDArray[np.float32], look: Look = PLAIN) -> Picture:
+        """A picture (height, width, 3) RGB of a visible state (V,).
+
+        Raises:
+            ValueError: the state is another task's.
+        """
+        show(self.simulation, state)
+        if look != self._look:
+            self._take_on(look)
+        pictures: Any = self.simulation.render_rgb_array()
+        return pictures[0].cpu().numpy()
+
+    def images(self, states: NDArray[np.float32]) -> Picture:
+        """Pictures (M, height, width, 3) of visible states (M, V)."""
+        return np.stack([self.image(state) for state in states])
+
+    def close(self) -> None:
+        """Free scene and renderer."""
+        self.simulation.close()
+
+    def _pose(self, look: Look) -> Any:
+        world = [np.add(point, off) + BASE_IN_WORLD_M for point, off in (
+            (self.camera.position_m, look.position_off_m), (self.camera.at_m, look.at_off_m))]  # fmt: skip
+        return self._look_at(*(point.tolist() for point in world))
+
+    def _take_on(self, look: Look) -> None:
+        import sapien.render
+
+        (camera,) = self.simulation.scene.human_render_cameras.values()
+        vars(camera)["camera"].set_local_pose(self._pose(look).sp)
+        scene = self.simulation.scene.sub_scenes[0]
+        scene.set_ambient_light(list(look.ambient))
+        lights = [
+            component
+            for entity in scene.entities
+            for component in entity.components
+            if isinstance(component, sapien.render.RenderDirectionalLightComponent)
+        ]
+        for light, colour in zip(lights, (look.sun, look.zenith), strict=True):
+            light.color = list(colour)
+        self._look = look
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = values.tolist()
+    return x, y, z
