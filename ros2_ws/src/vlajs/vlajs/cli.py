@@ -155,9 +155,11 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
                 name: _module("vlajs_training.teachers.commands", "vlajs-training", name)
                 for name in ("calibrate", "evaluate")
             },
+            "demos": _module("vlajs_training.mini_vla.demos", "vlajs-training", "demos"),
+            "train": _module("vlajs_training.mini_vla.train", "vlajs-training", "train"),
             "serve": _module("vlajs_training.vla_server.commands", "vlajs-training", "serve"),
         },
-        "measure how good a teacher is alone, degrade it to a given success, serve a VLA",
+        "measure how good a teacher is alone, degrade it to a given success; train mini-VLA; serve a VLA",
     ),
     "calibrate": (
         {
