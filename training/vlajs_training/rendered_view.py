@@ -150,7 +150,9 @@ def draw_look(rng: np.random.Generator) -> Look:
 class RenderedView:
     """Pictures of one task's scenes, whatever simulates them."""
 
-    def __init__(self, definition: TaskDefinition, camera: CameraView, device: Literal["cpu", "gpu"] | None = None) -> None:
+    def __init__(
+        self, definition: TaskDefinition, camera: CameraView, device: Literal["cpu", "gpu"] | None = None
+    ) -> None:
         """Build the scene; the first picture takes some ten seconds more (shaders are compiled).
 
         Args:

@@ -110,8 +110,12 @@ class DemoFolder:
             raise DemoError(f"{file} is of format {found!r}, this vlajs reads {FORMAT}: make the demonstrations anew")
         for name, kind in FACTS.items():
             value = facts.get(name)
-            if not isinstance(value, (int, float) if kind is float else kind) or (isinstance(value, bool) != (kind is bool)):
-                raise DemoError(f"{file}: {name} is {value!r}, expected a {kind.__name__}: make the demonstrations anew")
+            if not isinstance(value, (int, float) if kind is float else kind) or (
+                isinstance(value, bool) != (kind is bool)
+            ):
+                raise DemoError(
+                    f"{file}: {name} is {value!r}, expected a {kind.__name__}: make the demonstrations anew"
+                )
         return facts
 
     @property

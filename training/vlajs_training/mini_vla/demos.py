@@ -138,7 +138,9 @@ def record_task(folder: DemoFolder, task: str, config: DemosConfig) -> tuple[int
     definition = get_definition(task)
     have = [read_batch(file) for file in folder.batches(task)]
     episodes, pictures = sum(batch.episodes for batch in have), sum(len(batch.pictures) for batch in have)
-    bar = tqdm(total=config.episodes, initial=min(episodes, config.episodes), desc=f"demos {task}", unit="ep", file=sys.stderr)
+    bar = tqdm(
+        total=config.episodes, initial=min(episodes, config.episodes), desc=f"demos {task}", unit="ep", file=sys.stderr
+    )
     if episodes < config.episodes:
         for number, batch in _new_batches(folder, definition, config):
             folder.write(task, number, batch)
@@ -174,7 +176,9 @@ def _new_batches(folder: DemoFolder, definition: TaskDefinition, config: DemosCo
     finally:
         view.close()
         env.close()
-    raise RuntimeError(f"the script of {task} failed in {MOST_FAILING * config.envs} episodes in a row: lower --disturb")
+    raise RuntimeError(
+        f"the script of {task} failed in {MOST_FAILING * config.envs} episodes in a row: lower --disturb"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,11 @@ PHRASINGS: dict[str, Phrasings] = {
             "poke the cube with the blue peg",
             "push the red block with the tip of the stick",
         ),
-        ("poke the block using the stick", "take the peg and push the cube with it", "push the red cube with the blue bar"),
+        (
+            "poke the block using the stick",
+            "take the peg and push the cube with it",
+            "push the red cube with the blue bar",
+        ),
     ),
     "peg_insertion_side": _of(
         "peg_insertion_side",

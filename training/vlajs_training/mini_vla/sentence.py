@@ -108,7 +108,9 @@ class SentenceEncoder:
         return functional.linear(x, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
 
     def _norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        return functional.layer_norm(x, (SIZE,), self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"], NORM_EPS)
+        return functional.layer_norm(
+            x, (SIZE,), self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"], NORM_EPS
+        )
 
 
 class PhraseBook:

@@ -63,7 +63,9 @@ class Simulation:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTeacherConfig:
-    """Let the scripted teacher act alone and print its success with a 95 % Wilson interval."""
+    """Let the scripted teacher act alone and print its success with a 95 % Wilson interval.
+
+    With --weights FILE it is a mini-VLA that acts: vlajs teacher evaluate --weights FILE --help."""
 
     task: tyro.conf.Positional[str]
     """Which task."""
@@ -101,7 +103,11 @@ class CalibrateConfig:
 
 
 def evaluate(words: list[str]) -> int:
-    """Carry out ``vlajs teacher evaluate``."""
+    """Carry out ``vlajs teacher evaluate``: of a scripted teacher, with ``--weights`` of a mini-VLA."""
+    if any(word.partition("=")[0] == "--weights" for word in words):
+        from vlajs_training.mini_vla.evaluate import evaluate as evaluate_mini_vla
+
+        return evaluate_mini_vla(words)
     config = tyro.cli(EvaluateTeacherConfig, args=words, prog="vlajs teacher evaluate")
     if config.undegraded and config.level is not None:
         raise ValueError(f"--undegraded is level 0, --level {config.level:g} is another: give one of them")

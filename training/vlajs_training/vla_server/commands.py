@@ -23,7 +23,7 @@ class ServeConfig:
     /healthz answers 200 once the model is loaded, warm, and seen to look at its images. Ctrl-C ends it.
     """
 
-    model: Literal["openvla"]
+    model: Literal["openvla", "mini-vla"]
     """Which kind of model."""
     options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes]
     """What it is loaded with."""
@@ -33,9 +33,13 @@ class ServeConfig:
 
 def loader_of(model: str) -> Callable[[ModelOptions], Model]:
     """The function that loads models of this kind; only its own libraries are imported."""
+    if model == "mini-vla":
+        from vlajs_training.mini_vla.model import load_mini_vla
+
+        return load_mini_vla
     from vlajs_training.vla_server.openvla import load_openvla
 
-    return {"openvla": load_openvla}[model]
+    return load_openvla
 
 
 def serve(words: list[str]) -> int:

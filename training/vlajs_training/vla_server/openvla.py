@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def load_openvla(options: ModelOptions) -> Model:
         ConventionError: an unknown preset.
     """
     named = options.named_convention()
+    options = replace(options, device=options.device or "cuda")
     if not options.trust_remote_code:
         raise ModelError(
             f"openvla runs the Python code that comes with {options.weights}: read it, then give --trust-remote-code"
@@ -85,7 +87,7 @@ def load_openvla(options: ModelOptions) -> Model:
         network,
         processor,
         name=options.weights if options.revision is None else f"{options.weights}@{options.revision}",
-        device=options.device,
+        device=str(options.device),
         unnorm_key=key,
         convention=convention_for(key, named),
     )

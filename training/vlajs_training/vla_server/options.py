@@ -17,13 +17,14 @@ class ModelOptions:
     """What a model is loaded with."""
 
     weights: str
-    """Folder, or name on the Hugging Face hub (openvla/openvla-7b)."""
+    """Folder, or name on the Hugging Face hub (openvla/openvla-7b); of mini-vla the .safetensors file."""
     revision: str | None = None
     """Commit, tag or branch of weights and code on the hub; a commit keeps both from changing under you."""
     dtype: Literal["bf16", "int8", "int4"] = "bf16"
     """Number format of the weights; int8 and int4 need bitsandbytes and a GPU."""
-    device: Literal["cuda", "cpu"] = "cuda"
-    """Where it runs; CUDA_VISIBLE_DEVICES chooses among several GPUs."""
+    device: Literal["cuda", "cpu"] | None = None
+    """Where it runs, by default cuda for openvla and cpu for mini-vla; CUDA_VISIBLE_DEVICES chooses among several
+    GPUs."""
     unnorm_key: str | None = None
     """Statistics that actions are scaled back with; may be left out where there are only one."""
     convention: str | None = None
