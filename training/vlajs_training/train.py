@@ -138,7 +138,9 @@ class Trainer:
             definition,
             num_envs=num_envs,
             seed=stream_seed(config.seed, rank, 1),
-            magnitude=config.teacher_scale,
+            magnitude=config.teacher_magnitude,
+            vla=config.vla,
+            scenes=lambda: self.env,  # type: ignore[arg-type, return-value]  (both kinds have visible_state)
         )
         return Guide(
             teacher,

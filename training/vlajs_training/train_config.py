@@ -11,7 +11,7 @@ from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.guidance import METHODS, GuidanceConfig, MethodName, deactivation_reward
 from vlajs_training.ppo import PPOConfig
 from vlajs_training.ranges import INFINITY, require_range
-from vlajs_training.teachers import MAGNITUDE, calibrated
+from vlajs_training.teachers import VlaTeacherConfig, calibrated, default_magnitude
 
 DEFAULT_STEPS = {"push_cube": 150_000, "push_cube_v2": 150_000}
 DEFAULT_STEPS_OTHERWISE = 800_000
@@ -46,10 +46,10 @@ class TrainConfig:
     protocol: str = "standard"
     """standard, or long: ten times the horizon, steps a tenth as large."""
     teacher: str = "scripted"
-    """Who guides; ignored with --method ppo."""
-    teacher_scale: float = MAGNITUDE
+    """Who guides: scripted, mini-vla, or a server reached by openvla-rest, openpi or vlajs; ignored with --method ppo."""
+    teacher_scale: float | None = None
     """Magnitude the teacher speaks in, as a multiple of what the student would have to do: 1 is the student's own
-    scale."""
+    scale. By default 2 for scripted, which speaks as it is told; of the others it is only stated, by default 1."""
     seed: int = 1
     """Seed of network, exploration and scenes."""
     total_steps: int | None = None
@@ -86,6 +86,8 @@ class TrainConfig:
     """Hyper-parameters of every method."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     """How the teacher guides."""
+    vla: VlaTeacherConfig = field(default_factory=VlaTeacherConfig)
+    """The teacher, where it is a vision-language-action model."""
 
     @property
     def run_name(self) -> str:
@@ -106,6 +108,11 @@ class TrainConfig:
         return self.run_folder / f"{self.run_name}.safetensors"
 
     @property
+    def teacher_magnitude(self) -> float:
+        """The scale the teacher speaks in."""
+        return default_magnitude(self.teacher) if self.teacher_scale is None else self.teacher_scale
+
+    @property
     def budget(self) -> int:
         """Environment steps to train for."""
         steps = DEFAULT_STEPS.get(self.task, DEFAULT_STEPS_OTHERWISE)
@@ -119,7 +126,8 @@ class TrainConfig:
         Raises:
             ValueError: naming the parameter, its value and the limit.
         """
-        require_range("", {**vars(self), "total_steps": self.budget}, RANGES)
+        values = {**vars(self), "total_steps": self.budget, "teacher_scale": self.teacher_magnitude}
+        require_range("", values, RANGES)
         self.ppo.check(self.num_envs)
         ControllerResponse.from_yaml(self.response)
 
@@ -129,7 +137,8 @@ class TrainConfig:
         Beside what was asked for, what it came to: the same words mean another teacher once it is calibrated anew. A
         run may be moved: where it lies does not matter, nor where the response was read from.
         """
-        settings = {key: value for key, value in asdict(self).items() if key not in ("resume", "folder")}
+        settings = {key: value for key, value in asdict(self).items() if key not in ("resume", "folder", "vla")}
+        settings["teacher_scale"] = self.teacher_magnitude
         settings |= {"budget": self.budget, "response": asdict(ControllerResponse.from_yaml(self.response))}
         if METHODS[self.method] is None:
             return settings
@@ -137,4 +146,6 @@ class TrainConfig:
         settings["deactivation_reward"] = deactivation_reward(self.task, self.reward) if asked is None else asked
         if self.teacher == "scripted":
             settings["teacher_level"], settings["teacher_success"] = calibrated(self.task, self.protocol)
+        else:
+            settings |= self.vla.settings()
         return settings

@@ -4,6 +4,7 @@ Every call is made while rolling out, in :meth:`Guide.targets`, and its result i
 read what is stored. All the arithmetic is in the modules beside this one; here is the state it works on.
 """
 
+import time
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ class Guide:
         self.weight = config.weight
         self.calls = self.rollout_calls = self._calls_before = 0
         self.gain = 0.0
+        self._seconds, self._asked = 0.0, 0
         self.deactivated_at: int | None = None
         self.given_up = False
         self._history: list[float] = []
@@ -122,6 +124,7 @@ class Guide:
     def begin_rollout(self) -> None:
         """Plan the calls of the rollout that begins: each environment at a random phase of its own."""
         phase = torch.rand(len(self._left), generator=self._generator, dtype=torch.float64).numpy()
+        self._seconds, self._asked = 0.0, 0
         self._due = query_schedule(phase, self.calls_planned, self._rollout_steps)
         self._calls_before = self.teacher.calls
 
@@ -135,7 +138,10 @@ class Guide:
             self.teacher.observe(observation)
             asked = np.nonzero(self._due[t])[0]
             if len(asked):
+                started = time.perf_counter()
                 hints = self.teacher.query(asked)
+                self._seconds += time.perf_counter() - started
+                self._asked += len(asked)
                 step = split(hints.delta, self.steps_per_call)
                 self._hint[asked] = in_action_units(step, self._action)
                 self._left[asked] = np.where(hints.valid, self.steps_per_call, 0)
@@ -198,6 +204,8 @@ class Guide:
             "guidance/gain": self.gain,
             "guidance/failures": float(self.teacher.failures),
         }
+        if self._asked:
+            figures["guidance/ms_per_call"] = 1000 * self._seconds / self._asked
         if self.deactivated_at is not None:
             figures["guidance/deactivated_at"] = float(self.deactivated_at)
         for name, component in (("translation", TRANSLATION), ("rotation", ROTATION)):

@@ -36,7 +36,7 @@ class MiniVla:
         self.name, self.contract, self.convention = name, contract, contract.convention
         self._book = PhraseBook(contract.phrases, embeddings)
         self._device = torch.device(device)
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network = network.eval().to(self._device)
 
     def answer(self, images: NDArray[np.uint8], instructions: Sequence[str]) -> NDArray[np.float64]:
         """Answers (B, 7) to pictures (B, H, W, 3): m (3) and rad (3) in base axes, gripper 1 open, -1 closed.

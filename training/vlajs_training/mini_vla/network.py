@@ -1,4 +1,4 @@
-"""The network of mini-VLA: a convolutional one whose features the sentence scales and shifts (FiLM, arXiv:1709.07871).
+"""The network of mini-VLA: convolutions whose features the sentence scales and shifts (FiLM, arXiv:1709.07871).
 
 Where things are is read off by the mean place of each of some maps' activation (spatial softmax, arXiv:1504.00702), at a
 quarter of the picture's resolution: it answers more finely than one pixel.
@@ -103,7 +103,7 @@ class MiniVlaNetwork(nn.Module):
         """
         condition = self.sentence(sentences)
         x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        x = torch.cat([x, _grid(x).expand(len(x), -1, -1, -1)], dim=1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([x, _grid(x).expand(len(x), -1, -1, -1)], dim=1)
         fine = self.fine(self.to_fine(self.stem(x)), condition)
         coarse = self.to_coarse(functional.relu(fine))
         for block in self.coarse:

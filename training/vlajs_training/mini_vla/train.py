@@ -123,8 +123,8 @@ class Cloner:
         self.config, self.demos, self.embeddings = config, demonstrations, embeddings
         self.device = torch.device(config.device)
         torch.manual_seed(config.seed)
-        self.network = MiniVlaNetwork(config.network).to(self.device, memory_format=torch.channels_last)
-        self.averaged = MiniVlaNetwork(config.network).to(self.device, memory_format=torch.channels_last)
+        self.network = MiniVlaNetwork(config.network).to(self.device)
+        self.averaged = MiniVlaNetwork(config.network).to(self.device)
         self.averaged.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

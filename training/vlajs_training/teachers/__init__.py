@@ -1,5 +1,6 @@
 """Teachers: whatever gives coarse hints to a student in training."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from vlajs_training.tasks import TaskDefinition
@@ -8,12 +9,21 @@ from vlajs_training.teachers.calibration import read_levels
 from vlajs_training.teachers.degradation import Degradation
 from vlajs_training.teachers.scripted import MAGNITUDE, RATE_HZ, ScriptedTeacher, describe
 from vlajs_training.teachers.scripts import SCRIPTS
+from vlajs_training.teachers.seeing import Scenes
 from vlajs_training.teachers.teacher import Teacher
+from vlajs_training.teachers.vla import NETWORK_TEACHERS, VlaTeacherConfig, make_mini_vla_teacher, make_network_teacher
 
-__all__ = ["MAGNITUDE", "TEACHERS", "calibrated", "make_teacher"]
+__all__ = ["MAGNITUDE", "TEACHERS", "VlaTeacherConfig", "calibrated", "default_magnitude", "make_teacher"]
 
-TEACHERS = ("scripted",)
+NO_VLA = VlaTeacherConfig()
+
+TEACHERS = ("scripted", "mini-vla", *NETWORK_TEACHERS)
 """Known teachers."""
+
+
+def default_magnitude(teacher: str) -> float:
+    """The scale a teacher speaks in unless something else is said of it."""
+    return MAGNITUDE if teacher == "scripted" else 1.0
 
 
 def calibrated(task: str, protocol: str) -> tuple[float, float | None]:
@@ -37,8 +47,10 @@ def make_teacher(
     *,
     num_envs: int,
     seed: int,
-    magnitude: float = MAGNITUDE,
+    magnitude: float | None = None,
     level: float | None = None,
+    vla: VlaTeacherConfig = NO_VLA,
+    scenes: Callable[[], Scenes] | None = None,
 ) -> Teacher:
     """A teacher of a task.
 
@@ -50,21 +62,29 @@ def make_teacher(
         definition: the task.
         num_envs: environments it answers for.
         seed: of its errors.
-        magnitude: what it says as a multiple of what the student would have to do; 1 is the student's own scale.
+        magnitude: what it says as a multiple of what the student would have to do; 1 is the student's own scale. A
+            scripted teacher speaks so, by default twofold; of the others it is stated, by default 1.
         level: degradation from 0 to 1; None takes the calibrated one. The description then states its measured success,
-            unless the task is under another protocol than it was calibrated under.
+            unless the task is under another protocol than it was calibrated under. Of scripted alone.
+        vla: which vision-language-action model, for the teachers that are one.
+        scenes: gives the environments that such a teacher looks at; called when it is asked, not before.
 
     Raises:
         ValueError: unknown teacher, a task without a script or without a calibrated level, a magnitude that is
             not positive, or a level outside [0, 1].
+        VlaError: a server does not answer.
+        RenderError: a teacher that sees, and nothing renders here.
     """
     if name not in TEACHERS:
         raise ValueError(f"unknown teacher {name!r}: known teachers are {', '.join(TEACHERS)}")
+    magnitude = default_magnitude(name) if magnitude is None else magnitude
+    if not 0.0 < magnitude < float("inf"):
+        raise ValueError(f"teacher scale {magnitude} is not a positive number: 1 is the student's own scale")
+    if name != "scripted":
+        return _seeing_teacher(name, definition, vla, scenes, num_envs=num_envs, seed=seed, magnitude=magnitude)
     task = definition.task.name
     if task not in SCRIPTS:
         raise ValueError(f"the scripted teacher has no script for {task!r}: it knows {', '.join(SCRIPTS)}")
-    if not 0.0 < magnitude < float("inf"):
-        raise ValueError(f"teacher scale {magnitude} is not a positive number: 1 is the student's own scale")
     success = None
     if level is None:
         level, success = calibrated(task, definition.protocol)
@@ -78,3 +98,20 @@ def make_teacher(
         degradation=replace(degradation, late_decisions=slower * degradation.late_decisions),
         description=describe(success=success, magnitude=magnitude, rate_hz=RATE_HZ / slower),
     )
+
+
+def _seeing_teacher(
+    name: str,
+    definition: TaskDefinition,
+    vla: VlaTeacherConfig,
+    scenes: Callable[[], Scenes] | None,
+    *,
+    num_envs: int,
+    seed: int,
+    magnitude: float,
+) -> Teacher:
+    if scenes is None:
+        raise ValueError(f"the teacher {name!r} looks at environments: say which (scenes=)")
+    if name == "mini-vla":
+        return make_mini_vla_teacher(definition, vla, num_envs=num_envs, seed=seed, scenes=scenes, magnitude=magnitude)
+    return make_network_teacher(name, definition, vla, num_envs=num_envs, scenes=scenes, magnitude=magnitude)
