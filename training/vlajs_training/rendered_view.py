@@ -21,9 +21,9 @@ from vlajs_training.simulation.visible import show
 from vlajs_training.tasks import TaskDefinition
 
 NO_RENDERER = (
-    "SAPIEN finds no Vulkan device to render with. With a GPU install its driver; on the CPU install Mesa 25's lavapipe "
-    "(Debian 12: add the suite bookworm-backports, then apt-get install -t bookworm-backports mesa-vulkan-drivers "
-    "libvulkan1)"
+    "SAPIEN finds no Vulkan device to render with. With a GPU install its driver; on the CPU install Mesa 25's "
+    "lavapipe (Debian 12: add the suite bookworm-backports, then apt-get install -t bookworm-backports "
+    "mesa-vulkan-drivers libvulkan1)"
 )
 
 Picture = NDArray[np.uint8]
@@ -78,31 +78,24 @@ class CameraView:
         expected = CameraView().to_dict()
         if not isinstance(data, Mapping) or set(data) != set(expected):
             raise ValueError(f"the camera is {data!r}, expected the keys {', '.join(expected)}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        for key, value in expected.items():
-            numbers = values[key] if isinstance(value, list) else (values[key],)
-            kind = int if isinstance(value, int) else (int, float)
-            if not isinstance(numbers, tuple) or len(numbers) != (len(value) if isinstance(value, list) else 1):
-                raise ValueError(f"the camera's {key} is {data[key]!r}, expected {value!r} or the like")
-            if not all(isinstance(number, kind) and not isinstance(number, bool) for number in numbers):
-                raise ValueError(f"the camera's {key} is {data[key]!r}, expected {value!r} or the like")
+        for key, like in expected.items():
+            if not _is_like(data[key], like):
+                raise ValueError(f"the camera's {key} is {data[key]!r}, expected {like!r} or the like")
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         camera = CameraView(**values)
         camera.check()
         return camera
 
 
-MANISKILL_CAMERA = CameraView(position_m=(1.215, 0.7, 0.6), at_m=(0.615, 0.0, 0.35), fovy_deg=57.3, width_px=256, height_px=256)  # fmt: skip
-"""ManiSkill's camera for people, which weights fine-tuned on ManiSkill's demonstrations were trained with; PokeCube and
-PegInsertionSide have others there (``maniskill_camera``)."""
-
-
 def maniskill_camera(task: str) -> CameraView:
-    """ManiSkill 3.0.1's camera for people in a task, at 256 x 256."""
+    """ManiSkill 3.0.1's camera for people in a task, at 256 x 256: weights fine-tuned on its demonstrations know it."""
     places = {
         "poke_cube": ((1.215, 0.7, 0.6), (0.815, 0.2, 0.35)),
         "peg_insertion_side": ((1.115, -0.5, 0.8), (0.665, -0.1, 0.4)),
     }
-    position_m, at_m = places.get(task, (MANISKILL_CAMERA.position_m, MANISKILL_CAMERA.at_m))
+    position_m, at_m = places.get(task, ((1.215, 0.7, 0.6), (0.615, 0.0, 0.35)))
     return CameraView(position_m=position_m, at_m=at_m, fovy_deg=57.3, width_px=256, height_px=256)
 
 
@@ -133,7 +126,7 @@ CAMERA_NOISE_M = 0.006
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """A look near the plain one: light from 0.6 to 1.4 of ManiSkill's, a tenth warmer or colder, the camera 6 mm off."""
+    """A look near the plain one: light 0.6 to 1.4 of ManiSkill's, a tenth warmer or colder, the camera 6 mm off."""
 
     def light(level: float) -> tuple[float, float, float]:
         return _triple(level * rng.uniform(0.6, 1.4) * rng.uniform(0.9, 1.1, size=3))
@@ -232,8 +225,16 @@ class RenderedView:
             if isinstance(component, sapien.render.RenderDirectionalLightComponent)
         ]
         for light, colour in zip(lights, (look.sun, look.zenith), strict=True):
-            light.color = list(colour)
+            light.set_color(list(colour))
         self._look = look
+
+
+def _is_like(value: object, like: object) -> bool:
+    """Whether a value is of the same kind, and for lists of the same length; whole numbers are floats too."""
+    if isinstance(like, list):
+        return isinstance(value, list) and len(value) == len(like) and all(map(_is_like, value, like))
+    kind = int if isinstance(like, int) else (int, float)
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -46,7 +46,8 @@ class TrainConfig:
     protocol: str = "standard"
     """standard, or long: ten times the horizon, steps a tenth as large."""
     teacher: str = "scripted"
-    """Who guides: scripted, mini-vla, or a server reached by openvla-rest, openpi or vlajs; ignored with --method ppo."""
+    """Who guides: scripted, mini-vla, or a server reached by openvla-rest, openpi or vlajs; ignored with --method
+    ppo."""
     teacher_scale: float | None = None
     """Magnitude the teacher speaks in, as a multiple of what the student would have to do: 1 is the student's own
     scale. By default 2 for scripted, which speaks as it is told; of the others it is only stated, by default 1."""
@@ -129,6 +130,8 @@ class TrainConfig:
         values = {**vars(self), "total_steps": self.budget, "teacher_scale": self.teacher_magnitude}
         require_range("", values, RANGES)
         self.ppo.check(self.num_envs)
+        if METHODS[self.method] is not None:
+            self.vla.check(self.teacher)
         ControllerResponse.from_yaml(self.response)
 
     def settings(self) -> dict[str, Any]:

@@ -41,6 +41,10 @@ class FakeVectorEnv:
             success=actions[:, 1] > 0.5,
         )
 
+    def visible_state(self, env_idx: np.ndarray) -> np.ndarray:
+        """A row (worker, slot) for each."""
+        return np.stack([np.full(len(env_idx), self.index), env_idx], axis=1).astype(np.float32)
+
     def _misbehave(self, command: float) -> None:
         if command == RAISE:
             raise ZeroDivisionError("the cube is nowhere")

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,28 @@ def test_environments_come_in_the_order_of_the_workers(pair: ParallelVectorEnv) 
     assert third.observation[:, 2].tolist() == [0, 0, 0]
     assert third.final_observation[:, 2].tolist() == [3, 3, 3]
     assert third.observation.dtype == third.reward.dtype == np.float32
+
+
+def test_what_is_to_be_seen_comes_from_whichever_worker_has_it(pair: ParallelVectorEnv) -> None:
+    # environment 0 is worker 0's only one, 1 and 2 are slots 0 and 1 of worker 1
+    seen = pair.visible_state(np.array([2, 0, 1, 2]))
+    assert seen.tolist() == [[1, 1], [0, 0], [1, 0], [1, 1]]
+    assert pair.visible_state(np.array([], dtype=np.int64)).shape == (0, 2)
+    with pytest.raises(ValueError, match=r"expected indices in 0 .. 2"):
+        pair.visible_state(np.array([3]))
+
+
+def test_a_teacher_may_look_while_the_environments_step(pair: ParallelVectorEnv) -> None:
+    pair.reset(seed=1)
+    seen: list[np.ndarray] = []
+    looking = threading.Thread(target=lambda: seen.extend(pair.visible_state(np.arange(3)) for _ in range(50)))
+    looking.start()
+    actions = np.full((3, 2), 0.25, np.float32)
+    for _ in range(50):
+        np.testing.assert_allclose(pair.step(actions).reward, 0.5)
+    looking.join(30)
+    assert len(seen) == 50
+    assert all(rows.tolist() == [[0, 0], [1, 0], [1, 1]] for rows in seen)
 
 
 def test_each_worker_gets_its_own_seed(pair: ParallelVectorEnv) -> None:

@@ -182,7 +182,8 @@ def _problem_of(arrays: dict[str, NDArray[Any]]) -> str | None:
         return f"it holds {sorted(arrays)}, expected {sorted(ARRAYS)}"
     for name, (kind, dimensions) in ARRAYS.items():
         if arrays[name].dtype != kind or arrays[name].ndim != dimensions:
-            return f"{name} is {arrays[name].dtype} of {arrays[name].ndim} dimensions, expected {np.dtype(kind)} of {dimensions}"
+            found = f"{arrays[name].dtype} of {arrays[name].ndim} dimensions"
+            return f"{name} is {found}, expected {np.dtype(kind)} of {dimensions}"
     ends, actions = arrays["ends"], arrays["actions"]
     if actions.shape != (len(ends), 7) or arrays["episode"].shape != (len(ends),):
         return f"{len(ends)} pictures, actions {actions.shape}, episodes {arrays['episode'].shape}"

@@ -222,7 +222,7 @@ def describe(model: MiniVla) -> TeacherDescription:
 def csv_text(scores: Sequence[Score]) -> str:
     """The CSV of some scores."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(score.row() for score in scores)
     return text.getvalue()
@@ -232,7 +232,8 @@ def _report(score: Score, trained: bool) -> str:
     low, high = wilson95(score.successes, score.episodes)
     return (
         f"{score.wrong_instruction}/{score.check_episodes} with the wrong instruction, "
-        f"{score.blank_image}/{score.check_episodes} with a blank picture{'' if trained else '; not trained on this task'}\n"
+        f"{score.blank_image}/{score.check_episodes} with a blank picture"
+        f"{'' if trained else '; not trained on this task'}\n"
         f"RESULT teacher=mini-vla task={score.task} episodes={score.episodes} success={score.successes} "
         f"wilson95=[{low:.3f},{high:.3f}]"
     )

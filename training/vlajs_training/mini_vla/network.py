@@ -1,7 +1,7 @@
 """The network of mini-VLA: convolutions whose features the sentence scales and shifts (FiLM, arXiv:1709.07871).
 
-Where things are is read off by the mean place of each of some maps' activation (spatial softmax, arXiv:1504.00702), at a
-quarter of the picture's resolution: it answers more finely than one pixel.
+Where things are is read off by the mean place of each of some maps' activation (spatial softmax, arXiv:1504.00702), at
+a quarter of the picture's resolution: it answers more finely than one pixel.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,10 @@ from vlajs_training.mini_vla.sentence import SIZE as SENTENCE_SIZE
 from vlajs_training.ranges import require_range
 
 OUTPUTS = 7
+SHARPNESS = 5.0
+"""Of the softmax over places: at 1 every place is at first in the middle of the picture, and little is learnt from it."""
+REGIONS = (6, 8)
+"""Rows and columns of the regions that features are averaged over."""
 GROUPS = 8
 """Channels are normalised in so many groups: every number of channels is a multiple of it."""
 
@@ -34,6 +38,8 @@ class NetworkConfig:
     """Places that are read off."""
     condition: int = 128
     """What is made of the sentence for all blocks to see."""
+    region_channels: int = 16
+    """Features of each of the 6 x 8 regions."""
     hidden: int = 256
     """Width of the last layers."""
 
@@ -47,7 +53,13 @@ class NetworkConfig:
             if getattr(self, name) % GROUPS:
                 raise ValueError(f"network.{name} = {getattr(self, name)}: it must be a multiple of {GROUPS}")
         limits = dict.fromkeys(("stem_channels", "fine_channels", "coarse_channels"), (GROUPS, 512.0))
-        limits |= {"coarse_blocks": (1, 16.0), "keypoints": (1, 256), "condition": (1, 1024), "hidden": (1, 2048)}
+        limits |= {
+            "coarse_blocks": (1, 16.0),
+            "keypoints": (1, 256),
+            "region_channels": (1, 256),
+            "condition": (1, 1024),
+            "hidden": (1, 2048),
+        }
         require_range("network", vars(self), limits)
 
 
@@ -86,8 +98,10 @@ class MiniVlaNetwork(nn.Module):
         self.back = nn.Conv2d(coarse, fine, 1)
         self.places = FilmBlock(fine, config.condition)
         self.keypoints = nn.Conv2d(fine, 2 * config.keypoints, 1)
-        features = 3 * config.keypoints + coarse + config.condition
+        self.regions = nn.Conv2d(coarse, config.region_channels, 1)
+        features = 3 * config.keypoints + config.region_channels * REGIONS[0] * REGIONS[1] + config.condition
         self.head = nn.Sequential(
+            nn.LayerNorm(features),
             nn.Linear(features, config.hidden),
             nn.ReLU(),
             nn.Linear(config.hidden, config.hidden),
@@ -101,7 +115,7 @@ class MiniVlaNetwork(nn.Module):
         Translation (3) and rotation vector (3) as shares of the longest answer, unbounded; then the logit that the hand
         should be open.
         """
-        condition = self.sentence(sentences)
+        condition = self.sentence(sentences * SENTENCE_SIZE**0.5)  # of unit length: now each number is about 1
         x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         x = torch.cat([x, _grid(x).expand(len(x), -1, -1, -1)], dim=1)
         fine = self.fine(self.to_fine(self.stem(x)), condition)
@@ -111,11 +125,11 @@ class MiniVlaNetwork(nn.Module):
         context = functional.interpolate(self.back(coarse), size=fine.shape[2:], mode="nearest")
         maps = self.keypoints(functional.relu(self.places(fine + context, condition)))
         where, what = maps.chunk(2, dim=1)
-        weights = where.flatten(2).softmax(dim=2)
+        weights = (SHARPNESS * where).flatten(2).softmax(dim=2)
         places = weights @ _grid(where).flatten(2)[0].T
         seen = (weights * what.flatten(2)).sum(dim=2)
-        pooled = functional.relu(coarse).mean(dim=(2, 3))
-        return self.head(torch.cat([places.flatten(1), seen, pooled, condition], dim=1))
+        regions = functional.adaptive_avg_pool2d(functional.relu(self.regions(functional.relu(coarse))), REGIONS)
+        return self.head(torch.cat([places.flatten(1), seen, regions.flatten(1), condition], dim=1))
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -186,11 +186,8 @@ def _read(path: Path) -> tuple[str, str, dict[str, torch.Tensor]]:
             metadata = file.metadata() or {}
             if METADATA_KEY not in metadata:
                 raise WeightsError(f"{path} carries no contract of mini-VLA: give a file of `vlajs teacher train`")
-            return (
-                metadata[METADATA_KEY],
-                metadata.get("sha256", ""),
-                {key: file.get_tensor(key) for key in file.keys()},
-            )  # noqa: SIM118
+            names = list(file.keys())
+            return metadata[METADATA_KEY], metadata.get("sha256", ""), {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is truncated or not safetensors ({error}): copy the file again") from error
 

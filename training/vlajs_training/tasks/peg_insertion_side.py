@@ -109,7 +109,7 @@ class PegInsertionEnv(PegInsertionSideEnv):
             self._choose(env, len(self._pool[env]) - 1)
 
     def visible_shapes(self) -> torch.Tensor:
-        """What pegs and boxes look like (N, 4): half length and half width of the peg, the hole's offsets along y, z."""
+        """What pegs and boxes look like (N, 4): half length and half width of the peg, the hole's offsets in y, z."""
         return torch.cat([self.peg_half_sizes[:, :2], self.box_hole_offsets.p[:, 1:]], dim=1)
 
     def show_shapes(self, shapes: np.ndarray) -> None:

@@ -32,14 +32,9 @@ class View(Protocol):
         ...
 
 
-class Ask(Protocol):
-    """What answers: a model in this process, or a client."""
-
-    def __call__(
-        self, images: NDArray[np.uint8], instructions: Sequence[str], tool_quat_in_base_wxyz: NDArray[np.float64]
-    ) -> NDArray[np.floating]:
-        """Answers (M, 7), ``base_delta``, to pictures (M, H, W, 3), as many sentences and orientations (M, 4)."""
-        ...
+Ask = Callable[[NDArray[np.uint8], Sequence[str], NDArray[np.float64]], NDArray[np.floating]]
+"""What answers, a model in this process or a client: from pictures (M, H, W, 3), as many sentences, and orientations
+(M, 4, wxyz) of the tool in the base, to answers (M, 7), ``base_delta``."""
 
 
 class SeeingTeacher:

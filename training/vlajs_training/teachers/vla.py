@@ -29,7 +29,7 @@ IMAGE_PX = 256
 
 @dataclass(frozen=True, kw_only=True)
 class VlaTeacherConfig:
-    """Which vision-language-action model guides, and what it sees; for --teacher mini-vla, openvla-rest, openpi, vlajs."""
+    """Which vision-language-action model guides, and what it sees; not for --teacher scripted."""
 
     weights: Path | None = None
     """Of mini-vla: the file of `vlajs teacher train`."""
@@ -42,7 +42,7 @@ class VlaTeacherConfig:
     convention: str | None = None
     """What the server's actions mean where it does not say so: openvla-maniskill, openvla-bridge."""
     camera: Literal["front", "maniskill"] | None = None
-    """Where its pictures are taken from: front is the twin's camera, maniskill the one of ManiSkill's demonstrations. By
+    """Where its pictures are taken from: front is the twin's camera, maniskill that of ManiSkill's demonstrations. By
     default mini-vla's own, front for a server of vlajs, maniskill for the others."""
 
     def check(self, teacher: str) -> None:
@@ -52,6 +52,8 @@ class VlaTeacherConfig:
             ValueError: naming the parameter and the remedy.
         """
         given = {name for name, value in vars(self).items() if value is not None}
+        if teacher == "scripted" and given:
+            raise ValueError(f"--vla.{min(given)} is for a teacher that sees, --teacher is scripted: leave one away")
         if teacher == "mini-vla":
             if self.weights is None:
                 raise ValueError("--teacher mini-vla needs --vla.weights FILE, of `vlajs teacher train`")
@@ -120,7 +122,7 @@ def make_mini_vla_teacher(
         trained = ", ".join(model.contract.tasks)
         raise ValueError(f"{config.weights} was trained on {trained}, not on {task}: clone its demonstrations first")
 
-    def ask(images: NDArray[np.uint8], said: Sequence[str], _: NDArray[np.float64]) -> NDArray[np.float64]:
+    def ask(images: NDArray[np.uint8], said: Sequence[str], tool: NDArray[np.float64]) -> NDArray[np.float64]:
         return model.answer(images, said)
 
     return SeeingTeacher(
