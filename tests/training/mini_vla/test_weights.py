@@ -1,4 +1,4 @@
-"""mini-VLA's file: what goes in comes out, what is damaged or another's is refused, what is served is what was saved."""
+"""mini-VLA's file: what goes in comes out, what is damaged is refused, what is served is what was saved."""
 
 import json
 from dataclasses import replace
@@ -118,7 +118,7 @@ def test_what_is_damaged_or_anothers_is_refused(weights: Path, tmp_path: Path, c
 
 
 def test_what_is_no_such_file_is_refused(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="does not exist: give the .safetensors file"):
+    with pytest.raises(WeightsError, match=r"does not exist: give the .safetensors file"):
         load_weights(tmp_path / "none.safetensors")
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(weights.read_bytes()[:-100])
@@ -159,7 +159,7 @@ def test_an_instruction_it_cannot_read_is_an_answer_with_a_reason(
     with (
         serving(lambda: load_mini_vla(ModelOptions(weights=str(weights)))) as server,
         VlaClient(VlaConfig(backend="vlajs", url=server.url)) as client,
-        pytest.raises(ServerFailureError, match="'fold the towel' is none of the 63 phrases.*pip install"),
+        pytest.raises(ServerFailureError, match=r"fold the towel.* is none of the 63 phrases"),
     ):
         client.query(picture(0.5, 0.5)[None], ["fold the towel"])
 

@@ -164,7 +164,7 @@ def test_a_level_that_misses_on_fresh_episodes_is_not_stored(
         (["evaluate", "push_cube", "--episodes", "0"], "0 episodes: at least 1"),
         (["calibrate", "push_cube", "--target", "1.5"], r"--target 1.5 is outside \(0, 1\)"),
         (["calibrate", "push_cube", "--search-episodes", "0"], "0 episodes: at least 1"),
-        (["train", "push_cube"], "unknown command 'teacher train': known are calibrate, evaluate"),
+        (["fold", "push_cube"], "unknown command 'teacher fold': known are calibrate, evaluate"),
     ],
 )
 def test_what_cannot_be_is_refused(words: list[str], message: str) -> None:

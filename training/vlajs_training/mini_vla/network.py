@@ -15,7 +15,7 @@ from vlajs_training.ranges import require_range
 
 OUTPUTS = 7
 SHARPNESS = 5.0
-"""Of the softmax over places: at 1 every place is at first in the middle of the picture, and little is learnt from it."""
+"""Of the softmax over places: at 1 every place is at first in the middle of the picture, and little is learnt."""
 REGIONS = (6, 8)
 """Rows and columns of the regions that features are averaged over."""
 GROUPS = 8
