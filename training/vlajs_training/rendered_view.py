@@ -146,7 +146,7 @@ class RenderedView:
     def __init__(
         self, definition: TaskDefinition, camera: CameraView, device: Literal["cpu", "gpu"] | None = None
     ) -> None:
-        """Build the scene; the first picture takes some ten seconds more (shaders are compiled).
+        """Build the scene and take a first picture, for which shaders are compiled: ten seconds on a CPU.
 
         Args:
             definition: the task.
@@ -185,6 +185,7 @@ class RenderedView:
         )
         reset_all(self.simulation, 0)
         self._look = PLAIN
+        self.simulation.render_rgb_array()
 
     def image(self, state: NDArray[np.float32], look: Look = PLAIN) -> Picture:
         """A picture (height, width, 3) RGB of a visible state (V,).
