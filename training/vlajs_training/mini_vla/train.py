@@ -36,7 +36,7 @@ from vlajs_training.run_folder import RunFolder
 WEIGHTS_FILE = "mini_vla.safetensors"
 HUBER = 0.05
 """Errors beyond this share of the reach count linearly: a script changes its mind from one picture to the next."""
-GRIPPER_WEIGHT = 0.2
+GRIPPER_WEIGHT = 0.5
 WARM_UP = 0.02
 """Share of the training over which the learning rate rises."""
 MAX_GRADIENT = 1.0
