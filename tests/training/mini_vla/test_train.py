@@ -51,7 +51,7 @@ def test_the_network_is_small_and_takes_any_size_of_picture() -> None:
 
 
 def test_training_lowers_the_loss_and_the_sentence_decides(demos: Path, tmp_path: Path) -> None:
-    learner = cloner(demos, tmp_path / "run", epochs=5, epoch_images=128)
+    learner = cloner(demos, tmp_path / "run", epochs=7, epoch_images=128)
     before = learner.validate()
     figures = run(learner, FACTS)
     assert figures["validation/move"] < 0.3 * before["validation/move"]
@@ -71,11 +71,11 @@ def test_training_lowers_the_loss_and_the_sentence_decides(demos: Path, tmp_path
         np.testing.assert_allclose(answer[5], 0.1 * sign, atol=0.05)
         assert answer[6] == -sign
     recipe = model.contract.recipe
-    assert recipe["images_seen"] == 5 * 128
+    assert recipe["images_seen"] == 7 * 128
     assert recipe["demos"] == json.loads(json.dumps(FACTS))
     assert recipe["figures"]["validation/move"] == pytest.approx(figures["validation/move"], abs=1e-5)
     rows = [json.loads(line) for line in (tmp_path / "run" / "progress.jsonl").read_text().splitlines()]
-    assert [row["steps"] for row in rows] == [128, 256, 384, 512, 640]
+    assert [row["steps"] for row in rows] == [128 * epoch for epoch in range(1, 8)]
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
