@@ -1,4 +1,4 @@
-"""``vlajs session run | resume | report``."""
+"""``vlajs session run | resume | report | robustness``."""
 
 # pyright: reportPrivateImportUsage=false
 # (rclpy does not mark its public names as exported)
@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import tyro
 
 from vlajs.policy.bundle import load_bundle
 from vlajs.policy.contract import Contract
+from vlajs.session.conditions import CONDITIONS, UNDISTURBED, condition_named
 from vlajs.session.journal import SessionFolder, read_session
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan, plan_record, plan_trials
@@ -25,6 +26,7 @@ from vlajs.session.records import (
     Arm,
     Checkpoint,
     Launch,
+    PoseSource,
     SessionError,
     SessionHeader,
     TrialResult,
@@ -34,6 +36,7 @@ from vlajs.session.records import (
     with_notes,
 )
 from vlajs.session.report import write_report
+from vlajs.session.robustness import read_conditions, result_lines, write_table
 from vlajs.session.run import run_session
 from vlajs.session.statistics import result_line, summarise
 from vlajs.tasks import get_task
@@ -61,6 +64,8 @@ def run(
     arm: Arm = "twin",
     folder: Path | None = None,
     record: bool = True,
+    pose_source: PoseSource = "truth",
+    condition: str = UNDISTURBED,
 ) -> int:
     """Run trials of a policy, judge them, and write a journal and a report.
 
@@ -74,11 +79,18 @@ def run(
         arm: "real" asks an operator to set scenes and to judge, and never recovers from a fault without asking.
         folder: where the session is kept; a new folder under sessions/ if not given.
         record: whether to record each trial's raw messages to MCAP.
+        pose_source: on the twin, where the policy's object poses come from: "truth", or "camera" for its camera, the
+            detector and the pose estimator. The session judges by the truth either way.
+        condition: what every trial is disturbed by: see `vlajs session robustness --help`.
     """
     if launch == "twin" and arm == "real":
         raise ValueError("--launch twin and --arm real contradict each other: start the real arm's nodes beforehand")
+    if arm == "real" and (condition != UNDISTURBED or pose_source != "truth"):
+        raise ValueError("--pose-source and --condition are the twin's: on a real arm both are as you set them up")
+    if condition_named(condition).needs_camera and pose_source != "camera":
+        raise ValueError(f"--condition {condition} changes what the camera sees: give --pose-source camera")
     header, contract = _plan_session(task, checkpoint, trials, seed, arm)
-    header = dataclasses.replace(header, launch=launch, record=record)
+    header = dataclasses.replace(header, launch=launch, record=record, pose_source=pose_source, condition=condition)
     folder = folder or _new_folder(header)
     with SessionFolder.create(folder, header) as session:
         return _run(session, header.checkpoint, contract, launch)
@@ -96,10 +108,66 @@ def resume(folder: tyro.conf.Positional[Path], checkpoint: Path | None = None, l
     header, contract = _plan_session(
         begun.task, checkpoint or Path(begun.checkpoint.path), begun.trials, begun.seed, begun.arm
     )
+    header = dataclasses.replace(header, pose_source=begun.pose_source, condition=begun.condition)
     with SessionFolder.resume(folder, header) as session:
         for warning in session.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         return _run(session, header.checkpoint, contract, launch or begun.launch)
+
+
+def robustness(
+    task: str,
+    checkpoint: Path,
+    trials: int = 20,
+    seed: int = 1,
+    conditions: tuple[str, ...] = tuple(CONDITIONS),
+    folder: Path | None = None,
+    pose_source: PoseSource = "camera",
+    record: bool = False,
+) -> int:
+    """Run a session on the twin under each condition, on the same scenes, and compare their success.
+
+    A condition whose session is in the folder already is gone on with, or left as it is when it is complete.
+
+    Args:
+        task: as for `run`.
+        checkpoint: policy bundle (.safetensors).
+        trials: of each condition.
+        seed: decides every trial's scene.
+        conditions: some of undisturbed, dim, bright, colours, textures, clutter, moved_camera, occlusion, object_push,
+            arm_push.
+        folder: where the sessions are kept, each in a folder named after its condition; a new one under sessions/.
+        pose_source: as for `run`; with "truth" only pushes make a difference.
+        record: whether to record each trial's raw messages to MCAP.
+    """
+    for name in conditions:
+        if condition_named(name).needs_camera and pose_source != "camera":
+            raise ValueError(f"condition {name} changes what the camera sees: give --pose-source camera")
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder = folder or Path("sessions") / f"{now}-{task}-robustness-seed{seed}"
+    for name in conditions:
+        print(f"== {name}: {CONDITIONS[name].summary}", flush=True)
+        at = folder / name
+        if (at / "session.json").is_file():
+            code = resume(at, checkpoint)
+        else:
+            code = run(
+                task,
+                checkpoint,
+                trials,
+                seed,
+                "twin",
+                folder=at,
+                record=record,
+                pose_source=pose_source,
+                condition=name,
+            )
+        if code != 0:
+            return code
+    results = read_conditions(folder)
+    print(f"table: {write_table(folder, results)}")
+    print("\n".join(result_lines(results)), flush=True)
+    return 0
 
 
 def report(folder: tyro.conf.Positional[Path]) -> int:
@@ -221,12 +289,17 @@ def _run_trials(session: SessionFolder, checkpoint: Checkpoint, contract: Contra
     plans: list[TrialPlan] = plan_trials(task, header.trials, header.seed)
     operator = None if header.arm == "twin" else Operator()
     settings = TrialSettings(
-        task=task, checkpoint=checkpoint, control_rate_hz=contract.control_rate_hz, operator=operator
+        task=task,
+        checkpoint=checkpoint,
+        control_rate_hz=contract.control_rate_hz,
+        pose_source=header.pose_source,
+        condition=condition_named(header.condition),
+        operator=operator,
     )
     # rclpy's own handlers would end the context before the policy can be stopped
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        graph = RosGraph(task, header.arm, record=header.record)
+        graph = RosGraph(task, header.arm, pose_source=header.pose_source, record=header.record)
         with spinning(graph), _nodes(launch, session, checkpoint, graph):
             graph.wait_for_nodes(LAUNCH_TIMEOUT_S if launch == "twin" else READY_TIMEOUT_S)
             graph.stop_policy()
@@ -245,7 +318,8 @@ def _nodes(launch: Launch, session: SessionFolder, checkpoint: Checkpoint, graph
     from vlajs.processes import BringupError, running
 
     cube = get_task(session.header.task).half_sizes_m.get("cube")
-    arguments = {} if cube is None else {"cube_half_size_m": cube[0]}
+    arguments: dict[str, Any] = {} if cube is None else {"cube_half_size_m": cube[0]}
+    arguments["pose_source"] = session.header.pose_source
     graph.wait_until_alone(ALONE_TIMEOUT_S)
     log: TextIO
     with (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PointStamped
+from geometry_msgs.msg import PointStamped, PoseWithCovarianceStamped
+from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -17,15 +18,17 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from vlajs.geometry import FloatArray, Pose
-from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS, stamp_ns_of
+from vlajs.nodes.messages import FORGET_SERVICE, LATCHED_QOS, RELIABLE_QOS, STREAM_QOS, stamp_ns_of
 from vlajs.nodes.policy_inputs import ARM_JOINTS
 from vlajs.nodes.session_inputs import SessionInputs
 from vlajs.nodes.session_recorder import TrialRecorder, recorded_topics
 from vlajs.policy.contract import BASE_FRAME
 from vlajs.policy.deadline import NS_PER_S
+from vlajs.policy.runner import object_topic
+from vlajs.session.conditions import Push
 from vlajs.session.graph import Episode, PolicyView, RobotView, Sample
 from vlajs.session.plan import TrialPlan
-from vlajs.session.records import Arm, SessionError
+from vlajs.session.records import Arm, PoseSource, SessionError
 from vlajs.states import PolicyPhase, RobotMode
 from vlajs.tasks import HOME_JOINTS_RAD, Task
 from vlajs_msgs.msg import EndEffectorDelta, PolicyState, RobotStatus
@@ -42,9 +45,14 @@ HOME_TIMEOUT_S = 120.0
 """Wall time: a twin on a slow machine may run at a fraction of real time."""
 
 SETTLE_TIMEOUT_S = 20.0
+SEEING_TIMEOUT_S = 60.0
+"""Wall time, for a twin that runs slowly, beside the robot time that is the limit."""
+
 SOLO_TOPICS = ("/clock", "/franka/status", "/policy/state")
 GONE_TIMEOUT_S = 25.0
 """A node that was killed stays in discovery for up to 20 s."""
+
+SET_CAMERA, SET_TWIN = "/twin_camera/set_parameters", "/twin/set_parameters"
 
 ALONE_S = 2.0
 """Discovery shows nodes that are there within this time."""
@@ -63,13 +71,20 @@ class RosGraph(Node):
     """
 
     def __init__(
-        self, task: Task, arm: Arm, *, record: bool = True, check_nodes: Callable[[], None] = lambda: None
+        self,
+        task: Task,
+        arm: Arm,
+        *,
+        pose_source: PoseSource = "truth",
+        record: bool = True,
+        check_nodes: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribe and create clients.
 
         Args:
             task: which objects to follow.
             arm: "twin" follows ``/clock`` and ground truth, "real" system time and the pose estimator.
+            pose_source: on the twin, where the policy's object poses come from.
             record: whether :meth:`start_recording` records.
             check_nodes: asked whenever something is waited for; raises ``SessionError`` when a node that was
                 started for us has died.
@@ -89,9 +104,24 @@ class RosGraph(Node):
         self._clients_of: dict[str, Client] = {name: self.create_client(Trigger, name) for name in names}
         self._clients_of["/policy/start"] = self.create_client(StartPolicy, "/policy/start")
         self._clients_of["/policy/load_checkpoint"] = self.create_client(LoadCheckpoint, "/policy/load_checkpoint")
+        self._pose_source: PoseSource = pose_source
+        self._estimated_ns: dict[str, int] = {}
+        if on_twin and pose_source == "camera":
+            self._clients_of[FORGET_SERVICE] = self.create_client(Trigger, FORGET_SERVICE)
+            self._clients_of[SET_CAMERA] = self.create_client(SetParameters, SET_CAMERA)
+            for name in task.objects:
+                self._inputs.listen(PoseWithCovarianceStamped, object_topic(name), STREAM_QOS, self._taker_of(name))
         if on_twin:
+            self._clients_of["/twin/push"] = self.create_client(Trigger, "/twin/push")
+            self._clients_of[SET_TWIN] = self.create_client(SetParameters, SET_TWIN)
             self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
         self._recorder = TrialRecorder(self, recorded_topics(task, on_twin=on_twin)) if record else None
+
+    def _taker_of(self, name: str) -> Callable[[PoseWithCovarianceStamped], None]:
+        def take(message: PoseWithCovarianceStamped) -> None:
+            self._estimated_ns[name] = stamp_ns_of(message.header)
+
+        return take
 
     def _on_policy_state(self, message: PolicyState) -> None:
         begun = self._rate_hz > 0 and message.episode != self._episode_before and message.step > 0
@@ -146,6 +176,15 @@ class RosGraph(Node):
                 )
             time.sleep(POLL_S)
 
+    def _misinformed(self) -> list[str]:
+        """What is wrong about who tells the policy where objects are."""
+        other = {"truth": "pose_estimator", "camera": "twin"}[self._pose_source]
+        return [
+            f"{topic} comes from {other}, which --pose-source {self._pose_source} rules out"
+            for topic in map(object_topic, self._task.objects)
+            if other in {info.node_name for info in self.get_publishers_info_by_topic(topic)}
+        ]
+
     def _doubled(self) -> list[str]:
         """What two nodes of one kind publish: two twins mix two clocks, two policy nodes command one arm."""
         counts = {topic: self.count_publishers(topic) for topic in SOLO_TOPICS}
@@ -166,6 +205,7 @@ class RosGraph(Node):
                     lacking.append("nothing received on /clock")
                 unseen = [name for name in self._task.objects if name not in self._inputs.objects]
                 lacking += [f"nothing usable received on {self._inputs.topic_of(name)}" for name in unseen]
+                lacking += self._misinformed()
             lacking += self._doubled()
             return lacking + [f"no service {name}" for name, c in self._clients_of.items() if not c.service_is_ready()]
 
@@ -303,6 +343,39 @@ class RosGraph(Node):
         self._call("/twin/reset_scene", ResetScene.Request(task=self._task.name, seed=plan.scene_seed))
         with self._inputs.changed:
             self._inputs.objects.clear()
+
+    def set_camera(self, parameters: dict[str, Any]) -> None:
+        """Change what the twin's camera sees."""
+        self._set_parameters(SET_CAMERA, parameters)
+
+    def push(self, push: Push) -> None:
+        """Begin to push something on the twin."""
+        values = {"push_body": push.body, "push_newton": list(push.newton), "push_s": push.seconds}
+        self._set_parameters(SET_TWIN, values)
+        self._call("/twin/push", Trigger.Request())
+
+    def _set_parameters(self, service: str, values: dict[str, Any]) -> None:
+        client = self._clients_of[service]
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        future: Future = client.call_async(SetParameters.Request(parameters=parameters))
+        future.add_done_callback(lambda _: self._wake())
+        if not self._wait_until(future.done, SERVICE_TIMEOUT_S):
+            client.remove_pending_request(future)
+            raise SessionError(f"{service} did not answer within {SERVICE_TIMEOUT_S:g} s: is its node alive?")
+        response: Any = future.result()
+        refused = [result.reason for result in response.results if not result.successful]
+        if refused:
+            raise SessionError(f"{service} refused: {'; '.join(refused)}")
+
+    def look_anew(self, timeout_s: float) -> bool:
+        """Have the pose estimator forget, and wait until it sees every object."""
+        self._call(FORGET_SERVICE, Trigger.Request())
+        with self._inputs.changed:
+            self._estimated_ns.clear()
+        deadline_s = self.now_s() + timeout_s
+        everything = set(self._task.objects)
+        self._wait_until(lambda: set(self._estimated_ns) == everything or self.now_s() > deadline_s, SEEING_TIMEOUT_S)
+        return set(self._estimated_ns) == everything
 
     def publish_goal(self, goal_m: FloatArray) -> None:
         """Latched: who subscribes later hears it too."""
