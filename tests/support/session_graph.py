@@ -149,9 +149,9 @@ class FakeGraph:
     def push(self, push: Push) -> None:
         self.calls.append(f"push {self._elapsed():.1f} s {push.body} {push.newton[1]:g} N")
 
-    def look_anew(self, timeout_s: float) -> bool:
+    def look_anew(self, timeout_s: float) -> str:
         self.calls.append("look_anew")
-        return not self.unseen
+        return "cube absent: not seen" if self.unseen else ""
 
     def publish_goal(self, goal_m: FloatArray) -> None:
         self.calls.append("publish_goal")

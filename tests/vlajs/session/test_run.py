@@ -120,7 +120,7 @@ def test_what_the_camera_does_not_see_is_a_failure_and_no_reason_to_end() -> Non
     graph = FakeGraph({}, unseen=True)
     report = run_trial(graph, PLANS[0], make_settings(pose_source="camera"))
     assert (report.result.success, report.result.outcome, report.halt) == (False, "object_lost", "")
-    assert report.result.reason == "the pose estimator did not see cube within 5 s"
+    assert report.result.reason == "the pose estimator did not see cube within 5 s: cube absent: not seen"
     assert "start_policy" not in graph.calls
 
 

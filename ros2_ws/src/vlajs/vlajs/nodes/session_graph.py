@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped, PoseWithCovarianceStamped
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
@@ -106,9 +107,11 @@ class RosGraph(Node):
         self._clients_of["/policy/load_checkpoint"] = self.create_client(LoadCheckpoint, "/policy/load_checkpoint")
         self._pose_source: PoseSource = pose_source
         self._estimated_ns: dict[str, int] = {}
+        self._estimator_says = ""
         if on_twin and pose_source == "camera":
             self._clients_of[FORGET_SERVICE] = self.create_client(Trigger, FORGET_SERVICE)
             self._clients_of[SET_CAMERA] = self.create_client(SetParameters, SET_CAMERA)
+            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
             for name in task.objects:
                 self._inputs.listen(PoseWithCovarianceStamped, object_topic(name), STREAM_QOS, self._taker_of(name))
         if on_twin:
@@ -122,6 +125,11 @@ class RosGraph(Node):
             self._estimated_ns[name] = stamp_ns_of(message.header)
 
         return take
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == "pose_estimator":
+                self._estimator_says = status.message
 
     def _on_policy_state(self, message: PolicyState) -> None:
         begun = self._rate_hz > 0 and message.episode != self._episode_before and message.step > 0
@@ -367,7 +375,7 @@ class RosGraph(Node):
         if refused:
             raise SessionError(f"{service} refused: {'; '.join(refused)}")
 
-    def look_anew(self, timeout_s: float) -> bool:
+    def look_anew(self, timeout_s: float) -> str:
         """Have the pose estimator forget, and wait until it sees every object."""
         self._call(FORGET_SERVICE, Trigger.Request())
         with self._inputs.changed:
@@ -375,7 +383,9 @@ class RosGraph(Node):
         deadline_s = self.now_s() + timeout_s
         everything = set(self._task.objects)
         self._wait_until(lambda: set(self._estimated_ns) == everything or self.now_s() > deadline_s, SEEING_TIMEOUT_S)
-        return set(self._estimated_ns) == everything
+        if set(self._estimated_ns) == everything:
+            return ""
+        return self._estimator_says or "it says nothing: is its node alive?"
 
     def publish_goal(self, goal_m: FloatArray) -> None:
         """Latched: who subscribes later hears it too."""

@@ -121,10 +121,10 @@ class Graph(Protocol):
         """Twin only: begin to push something."""
         ...
 
-    def look_anew(self, timeout_s: float) -> bool:
+    def look_anew(self, timeout_s: float) -> str:
         """Have the pose estimator forget what it saw before, and wait until it sees every object.
 
-        False when it does not within ``timeout_s`` of robot time.
+        Empty when it does; else, after ``timeout_s`` of robot time, what the estimator says why it does not.
         """
         ...
 

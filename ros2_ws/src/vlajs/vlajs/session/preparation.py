@@ -90,9 +90,10 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
         _wait_for_placement(graph, plan)
         if settings.pose_source == "camera":
             graph.set_camera(settings.condition.camera_of(plan.trial))
-            if not graph.look_anew(SIGHT_TIMEOUT_S):
+            if reason := graph.look_anew(SIGHT_TIMEOUT_S):
                 raise UnseenError(
-                    f"the pose estimator did not see {', '.join(plan.scene.objects)} within {SIGHT_TIMEOUT_S:g} s"
+                    f"the pose estimator did not see {', '.join(plan.scene.objects)} within {SIGHT_TIMEOUT_S:g} s: "
+                    f"{reason}"
                 )
     else:
         settings.operator.place(plan)
