@@ -17,6 +17,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from vlajs.geometry import FloatArray, Pose
+from vlajs.nodes.commander import COMMAND_TOPIC, SESSION_NODE
 from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS, stamp_ns_of
 from vlajs.nodes.policy_inputs import ARM_JOINTS
 from vlajs.nodes.session_inputs import SessionInputs
@@ -75,7 +76,7 @@ class RosGraph(Node):
                 started for us has died.
         """
         on_twin = arm == "twin"
-        super().__init__("session", parameter_overrides=[Parameter("use_sim_time", value=on_twin)])
+        super().__init__(SESSION_NODE, parameter_overrides=[Parameter("use_sim_time", value=on_twin)])
         self._task, self._on_twin, self.check_nodes = task, on_twin, check_nodes
         self.is_spun: Callable[[], bool] = lambda: True
         self._episode_before: int | None = None
@@ -84,7 +85,7 @@ class RosGraph(Node):
         self._inputs = SessionInputs(self, task, on_twin=on_twin)
         self._inputs.listen(PolicyState, "/policy/state", LATCHED_QOS, self._on_policy_state)
         self._goal_out = self.create_publisher(PointStamped, "/task/goal", LATCHED_QOS)
-        self._hand_out = self.create_publisher(EndEffectorDelta, "/command/ee_delta", RELIABLE_QOS)
+        self._hand_out = self.create_publisher(EndEffectorDelta, COMMAND_TOPIC, RELIABLE_QOS)
         names = ("/franka/home", "/franka/recover", "/franka/stop", "/policy/stop")
         self._clients_of: dict[str, Client] = {name: self.create_client(Trigger, name) for name in names}
         self._clients_of["/policy/start"] = self.create_client(StartPolicy, "/policy/start")
