@@ -68,8 +68,11 @@ class Bench(Tester):
     def begin(self) -> None:
         """An episode from the start configuration, started as soon as server, camera and bridge are there."""
         self.mood.write_text("move")
-        self.until(lambda: bool(self.statuses), "the bridge")
-        assert self.call(self.home, Trigger.Request()).success
+        self.end()  # of a test that failed
+        self.statuses.clear()
+        self.until(lambda: bool(self.statuses) and self.statuses[-1].mode != RobotStatus.MODE_TRACKING, "the arm held")
+        answer = self.call(self.home, Trigger.Request())
+        assert answer.success, answer.message
         self.until(lambda: not self.statuses[-1].commander, "nobody commanding")
         self.commands.clear()
         answers: list[StartPolicy.Response] = []
