@@ -135,7 +135,10 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
         "show or verify policy bundles",
     ),
     "up": (up, "start the nodes of a launch: real_robot, twin, or a VLA alone (openvla_baseline)"),
-    "session": ({name: _session(name) for name in ("run", "resume", "report")}, "run evaluation trials, report them"),
+    "session": (
+        {name: _session(name) for name in ("run", "resume", "report", "table")},
+        "run evaluation trials, report them",
+    ),
     "identify": (_module("vlajs.nodes.identify", "vlajs"), "measure the response of bridge and arm for training"),
     "train": (_module("vlajs_training.train", "vlajs-training"), "train a policy"),
     "evaluate": (_module("vlajs_training.evaluate", "vlajs-training"), "evaluate a policy in simulation"),

@@ -8,13 +8,15 @@ import dataclasses
 import functools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import tyro
 
+from vlajs.bringup import description_named
+from vlajs.launch_description import Description, given_from
 from vlajs.policy.bundle import load_bundle
 from vlajs.policy.contract import Contract
 from vlajs.session.journal import SessionFolder, read_session
@@ -22,6 +24,7 @@ from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan, plan_record, plan_trials
 from vlajs.session.preparation import TrialSettings, load_policy
 from vlajs.session.records import (
+    COMMANDERS,
     Arm,
     Checkpoint,
     Launch,
@@ -35,7 +38,8 @@ from vlajs.session.records import (
 )
 from vlajs.session.report import write_report
 from vlajs.session.run import run_session
-from vlajs.session.statistics import result_line, summarise
+from vlajs.session.statistics import of, result_line, summarise
+from vlajs.session.table import success_table
 from vlajs.tasks import get_task
 
 if TYPE_CHECKING:
@@ -61,6 +65,8 @@ def run(
     arm: Arm = "twin",
     folder: Path | None = None,
     record: bool = True,
+    baseline: bool = False,
+    launch_args: tuple[str, ...] = (),
 ) -> int:
     """Run trials of a policy, judge them, and write a journal and a report.
 
@@ -74,32 +80,45 @@ def run(
         arm: "real" asks an operator to set scenes and to judge, and never recovers from a fault without asking.
         folder: where the session is kept; a new folder under sessions/ if not given.
         record: whether to record each trial's raw messages to MCAP.
+        baseline: compare with a VLA alone (node vla_baseline): both run every scene, one after the other, so there
+            are twice as many trials.
+        launch_args: key:=value words for what --launch starts, such as backend:=vlajs url:=http://127.0.0.1:8000.
     """
     if launch == "twin" and arm == "real":
         raise ValueError("--launch twin and --arm real contradict each other: start the real arm's nodes beforehand")
-    header, contract = _plan_session(task, checkpoint, trials, seed, arm)
+    arguments = _launch_arguments(launch, launch_args, baseline)
+    header, contract = _plan_session(task, checkpoint, trials, seed, arm, baseline)
     header = dataclasses.replace(header, launch=launch, record=record)
     folder = folder or _new_folder(header)
     with SessionFolder.create(folder, header) as session:
-        return _run(session, header.checkpoint, contract, launch)
+        return _run(session, header.checkpoint, contract, launch, arguments)
 
 
-def resume(folder: tyro.conf.Positional[Path], checkpoint: Path | None = None, launch: Launch | None = None) -> int:
+def resume(
+    folder: tyro.conf.Positional[Path],
+    checkpoint: Path | None = None,
+    launch: Launch | None = None,
+    launch_args: tuple[str, ...] = (),
+) -> int:
     """Go on with a session that was interrupted, from its first trial without a result.
 
     Args:
         folder: of the session.
         checkpoint: where the policy bundle is now, if it moved; it must be the same file.
         launch: as for `run`; by default as the session began.
+        launch_args: as for `run`.
     """
     begun = read_session(folder).header
+    launch = launch or begun.launch
+    arguments = _launch_arguments(launch, launch_args, begun.compares)
+    scenes = begun.trials // (2 if begun.compares else 1)
     header, contract = _plan_session(
-        begun.task, checkpoint or Path(begun.checkpoint.path), begun.trials, begun.seed, begun.arm
+        begun.task, checkpoint or Path(begun.checkpoint.path), scenes, begun.seed, begun.arm, begun.compares
     )
     with SessionFolder.resume(folder, header) as session:
         for warning in session.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        return _run(session, header.checkpoint, contract, launch or begun.launch)
+        return _run(session, header.checkpoint, contract, launch, arguments)
 
 
 def report(folder: tyro.conf.Positional[Path]) -> int:
@@ -113,11 +132,52 @@ def report(folder: tyro.conf.Positional[Path]) -> int:
     for warning in record.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(path)
-    print(result_line(record.header.task, record.results))
+    _print_results(record.header, record.results)
     return 0
 
 
-def _plan_session(task_name: str, checkpoint: Path, trials: int, seed: int, arm: Arm) -> tuple[SessionHeader, Contract]:
+def table(folders: tyro.conf.Positional[tuple[Path, ...]]) -> int:
+    """Print a table of several sessions: who succeeded how often at which task.
+
+    Args:
+        folders: of the sessions; each is a column.
+    """
+    if not folders:
+        raise ValueError("no folder given: vlajs session table FOLDER [FOLDER ...]")
+    print(success_table([read_session(folder) for folder in folders], [folder.name for folder in folders]))
+    return 0
+
+
+def _print_results(header: SessionHeader, results: Sequence[TrialResult]) -> None:
+    """The lines for scripts: one for each commander."""
+    for commander in COMMANDERS if header.compares else (None,):
+        print(result_line(header.task, results, commander), flush=True)
+
+
+def _launch_arguments(launch: Launch, words: tuple[str, ...], compares: bool) -> dict[str, str]:
+    """What the user gave for the launch, checked before a folder is made.
+
+    Raises:
+        ValueError: a word of another form, or arguments for a launch that there is not.
+    """
+    arguments = given_from(list(words))
+    if launch == "none":
+        if arguments:
+            raise ValueError("--launch-args are for --launch twin: nodes that run already have theirs")
+        return {}
+    if taken := sorted({"checkpoint", "policy", "cube_half_size_m"} & set(arguments)):
+        raise ValueError(f"--launch-args {', '.join(taken)}: the session itself says so")
+    _description(compares).resolve(arguments)
+    return arguments
+
+
+def _description(compares: bool) -> Description:
+    return description_named("openvla_baseline_twin" if compares else "twin")
+
+
+def _plan_session(
+    task_name: str, checkpoint: Path, trials: int, seed: int, arm: Arm, compare: bool
+) -> tuple[SessionHeader, Contract]:
     """Everything that is fixed before the first trial.
 
     Raises:
@@ -128,14 +188,15 @@ def _plan_session(task_name: str, checkpoint: Path, trials: int, seed: int, arm:
     contract = load_bundle(checkpoint).contract
     if contract.task != task.name:
         raise ValueError(f"{checkpoint} is a policy for {contract.task}, not {task.name}: give --task {contract.task}")
+    plans = plan_trials(task, trials, seed, compare=compare)
     header = SessionHeader(
         task=task.name,
         instruction=task.instruction,
         arm=arm,
         seed=seed,
-        trials=trials,
+        trials=len(plans),
         checkpoint=Checkpoint.of(checkpoint, contract.contract_id, contract.provenance),
-        plan=plan_record(plan_trials(task, trials, seed)),
+        plan=plan_record(plans),
         versions=installed_versions(),
         machine=machine_description(),
         started_utc=utc_now(),
@@ -150,17 +211,20 @@ def _new_folder(header: SessionHeader) -> Path:
 
 def _show_progress(session: SessionFolder, result: TrialResult) -> None:
     """A line for a finished trial."""
-    summary = summarise(session.record.results)
+    summary = summarise(of(session.record.results, result.commander))
     low, high = summary.wilson95
+    who = f"{result.commander:8}  " if session.header.compares else ""
     print(
-        f"trial {result.trial:3d}/{session.header.trials}  {'success' if result.success else 'FAILURE'} "
+        f"trial {result.trial:3d}/{session.header.trials}  {who}{'success' if result.success else 'FAILURE'} "
         f"{result.duration_s:6.2f} s   so far {summary.successes}/{summary.trials} "
         f"({100 * low:.0f}-{100 * high:.0f} %)   {'' if result.success else result.reason}".rstrip(),
         flush=True,
     )
 
 
-def _run(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, launch: Launch) -> int:
+def _run(
+    session: SessionFolder, checkpoint: Checkpoint, contract: Contract, launch: Launch, arguments: dict[str, str]
+) -> int:
     """The remaining trials, then the report.
 
     Args:
@@ -168,6 +232,7 @@ def _run(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, lau
         checkpoint: the file that was verified just now; the header's may have moved, and its path may hold another.
         contract: of the bundle in that file.
         launch: which nodes to start.
+        arguments: of that launch, as the user gave them.
 
     Raises:
         SessionError: the session cannot go on; the journal is kept.
@@ -177,7 +242,7 @@ def _run(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, lau
     previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if session.remaining():
-            _run_trials(session, checkpoint, contract, launch)
+            _run_trials(session, checkpoint, contract, launch, arguments)
     except KeyboardInterrupt as interruption:
         _report_anyway(session.folder)
         kept = f"{len(session.record.results)} trials are kept"
@@ -194,7 +259,7 @@ def _run(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, lau
         for number, handler in previous.items():
             signal.signal(number, handler)
     print(f"report: {write_report(session.folder)}")
-    print(result_line(session.header.task, session.record.results), flush=True)
+    _print_results(session.header, session.record.results)
     return 0
 
 
@@ -210,7 +275,9 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run_trials(session: SessionFolder, checkpoint: Checkpoint, contract: Contract, launch: Launch) -> None:
+def _run_trials(
+    session: SessionFolder, checkpoint: Checkpoint, contract: Contract, launch: Launch, arguments: dict[str, str]
+) -> None:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
@@ -218,7 +285,8 @@ def _run_trials(session: SessionFolder, checkpoint: Checkpoint, contract: Contra
 
     header = session.header
     task = get_task(header.task)
-    plans: list[TrialPlan] = plan_trials(task, header.trials, header.seed)
+    scenes = header.trials // (2 if header.compares else 1)
+    plans: list[TrialPlan] = plan_trials(task, scenes, header.seed, compare=header.compares)
     operator = None if header.arm == "twin" else Operator()
     settings = TrialSettings(
         task=task, checkpoint=checkpoint, control_rate_hz=contract.control_rate_hz, operator=operator
@@ -226,10 +294,15 @@ def _run_trials(session: SessionFolder, checkpoint: Checkpoint, contract: Contra
     # rclpy's own handlers would end the context before the policy can be stopped
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        graph = RosGraph(task, header.arm, record=header.record)
-        with spinning(graph), _nodes(launch, session, checkpoint, graph):
+        graph = RosGraph(task, header.arm, compare=header.compares, record=header.record)
+        with spinning(graph), _nodes(launch, session, checkpoint, graph, arguments):
             graph.wait_for_nodes(LAUNCH_TIMEOUT_S if launch == "twin" else READY_TIMEOUT_S)
             graph.stop_policy()
+            if header.compares:
+                baseline = graph.baseline()
+                session.settle_baseline(baseline)
+                settings = dataclasses.replace(settings, baseline=baseline)
+                graph.choose("policy")
             load_policy(graph, settings)  # a refusal comes before the first motion
             run_session(graph, session, plans, settings, functools.partial(_show_progress, session))
     finally:
@@ -237,20 +310,25 @@ def _run_trials(session: SessionFolder, checkpoint: Checkpoint, contract: Contra
 
 
 @contextlib.contextmanager
-def _nodes(launch: Launch, session: SessionFolder, checkpoint: Checkpoint, graph: "RosGraph") -> Iterator[None]:
+def _nodes(
+    launch: Launch, session: SessionFolder, checkpoint: Checkpoint, graph: "RosGraph", given: dict[str, str]
+) -> Iterator[None]:
     """The nodes of a launch of our own, if any; the graph is told when one dies."""
     if launch == "none":
         yield
         return
     from vlajs.processes import BringupError, running
 
-    cube = get_task(session.header.task).half_sizes_m.get("cube")
-    arguments = {} if cube is None else {"cube_half_size_m": cube[0]}
+    header = session.header
+    cube = get_task(header.task).half_sizes_m.get("cube")
+    arguments: dict[str, Any] = {} if cube is None else {"cube_half_size_m": cube[0]}
+    if header.compares:
+        arguments |= {"policy": True, "task": header.task}
     graph.wait_until_alone(ALONE_TIMEOUT_S)
     log: TextIO
     with (
         (session.folder / LOG_FILE).open("a") as log,
-        running(launch, output=log, checkpoint=checkpoint.path, **arguments) as stack,
+        running(_description(header.compares), output=log, checkpoint=checkpoint.path, **(arguments | given)) as stack,
     ):
 
         def check() -> None:

@@ -18,18 +18,23 @@ from std_srvs.srv import Trigger
 
 from vlajs.geometry import FloatArray, Pose
 from vlajs.nodes.commander import COMMAND_TOPIC, SESSION_NODE
-from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS, stamp_ns_of
+from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS
 from vlajs.nodes.policy_inputs import ARM_JOINTS
+from vlajs.nodes.session_commanders import (
+    CommanderView,
+    changes,
+    lifecycle_clients,
+    settings_of,
+)
 from vlajs.nodes.session_inputs import SessionInputs
 from vlajs.nodes.session_recorder import TrialRecorder, recorded_topics
 from vlajs.policy.contract import BASE_FRAME
-from vlajs.policy.deadline import NS_PER_S
 from vlajs.session.graph import Episode, PolicyView, RobotView, Sample
 from vlajs.session.plan import TrialPlan
-from vlajs.session.records import Arm, SessionError
-from vlajs.states import PolicyPhase, RobotMode
+from vlajs.session.records import COMMANDERS, Arm, Baseline, Commander, SessionError
+from vlajs.states import RobotMode
 from vlajs.tasks import HOME_JOINTS_RAD, Task
-from vlajs_msgs.msg import EndEffectorDelta, PolicyState, RobotStatus
+from vlajs_msgs.msg import EndEffectorDelta, RobotStatus
 from vlajs_msgs.srv import LoadCheckpoint, ResetScene, StartPolicy
 
 SOURCE = "session"
@@ -43,7 +48,7 @@ HOME_TIMEOUT_S = 120.0
 """Wall time: a twin on a slow machine may run at a fraction of real time."""
 
 SETTLE_TIMEOUT_S = 20.0
-SOLO_TOPICS = ("/clock", "/franka/status", "/policy/state")
+SOLO_TOPICS = ("/clock", "/franka/status", "/policy/state", "/baseline/state")
 GONE_TIMEOUT_S = 25.0
 """A node that was killed stays in discovery for up to 20 s."""
 
@@ -51,6 +56,7 @@ ALONE_S = 2.0
 """Discovery shows nodes that are there within this time."""
 
 LACKING_TIMEOUT_S = 15.0
+BASELINE_TIMEOUT_S = 60.0
 ASK_AGAIN_S = 0.5
 POLL_S = 0.1
 
@@ -64,13 +70,20 @@ class RosGraph(Node):
     """
 
     def __init__(
-        self, task: Task, arm: Arm, *, record: bool = True, check_nodes: Callable[[], None] = lambda: None
+        self,
+        task: Task,
+        arm: Arm,
+        *,
+        compare: bool = False,
+        record: bool = True,
+        check_nodes: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribe and create clients.
 
         Args:
             task: which objects to follow.
             arm: "twin" follows ``/clock`` and ground truth, "real" system time and the pose estimator.
+            compare: whether a baseline node is there, too.
             record: whether :meth:`start_recording` records.
             check_nodes: asked whenever something is waited for; raises ``SessionError`` when a node that was
                 started for us has died.
@@ -79,27 +92,21 @@ class RosGraph(Node):
         super().__init__(SESSION_NODE, parameter_overrides=[Parameter("use_sim_time", value=on_twin)])
         self._task, self._on_twin, self.check_nodes = task, on_twin, check_nodes
         self.is_spun: Callable[[], bool] = lambda: True
-        self._episode_before: int | None = None
-        self._running_since_s: float | None = None
-        self._rate_hz = 0.0
         self._inputs = SessionInputs(self, task, on_twin=on_twin)
-        self._inputs.listen(PolicyState, "/policy/state", LATCHED_QOS, self._on_policy_state)
+        present = COMMANDERS if compare else COMMANDERS[:1]
+        self._commanders = {name: CommanderView(name, self._inputs, self) for name in present}
+        self._chosen = self._commanders["policy"]
         self._goal_out = self.create_publisher(PointStamped, "/task/goal", LATCHED_QOS)
         self._hand_out = self.create_publisher(EndEffectorDelta, COMMAND_TOPIC, RELIABLE_QOS)
-        names = ("/franka/home", "/franka/recover", "/franka/stop", "/policy/stop")
+        names = ("/franka/home", "/franka/recover", "/franka/stop")
         self._clients_of: dict[str, Client] = {name: self.create_client(Trigger, name) for name in names}
-        self._clients_of["/policy/start"] = self.create_client(StartPolicy, "/policy/start")
-        self._clients_of["/policy/load_checkpoint"] = self.create_client(LoadCheckpoint, "/policy/load_checkpoint")
+        for commander in self._commanders.values():
+            self._clients_of |= commander.clients
+        if compare:
+            self._clients_of |= lifecycle_clients(self)
         if on_twin:
             self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
         self._recorder = TrialRecorder(self, recorded_topics(task, on_twin=on_twin)) if record else None
-
-    def _on_policy_state(self, message: PolicyState) -> None:
-        begun = self._rate_hz > 0 and message.episode != self._episode_before and message.step > 0
-        if begun and self._running_since_s is None:
-            # the first word after the start may be a later tick's
-            since_last_s = (message.step - 1) / self._rate_hz
-            self._running_since_s = stamp_ns_of(message.header) / NS_PER_S - since_last_s
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -160,7 +167,8 @@ class RosGraph(Node):
         """
 
         def missing() -> list[str]:
-            topics = ["/franka/status", "/franka/joint_states", "/franka/tcp_pose", "/policy/state"]
+            topics = ["/franka/status", "/franka/joint_states", "/franka/tcp_pose"]
+            topics += [commander.topic for commander in self._commanders.values()]
             lacking = [f"nothing received on {topic}" for topic in topics if topic not in self._inputs.seen]
             if self._on_twin:
                 if self.now_s() == 0.0:
@@ -185,6 +193,17 @@ class RosGraph(Node):
         Raises:
             SessionError: no answer in time, or refused (``success`` false) with the server's message.
         """
+        response = self._ask(name, request, timeout_s)
+        if not response.success:
+            raise SessionError(f"{name} was refused: {response.message}")
+        return response
+
+    def _ask(self, name: str, request: Any, timeout_s: float = SERVICE_TIMEOUT_S) -> Any:
+        """The response of a service, whatever it says.
+
+        Raises:
+            SessionError: no answer in time.
+        """
         client = self._clients_of[name]
         if not client.service_is_ready():
             raise SessionError(f"{name} is not there: did its node die?")
@@ -193,10 +212,7 @@ class RosGraph(Node):
         if not self._wait_until(future.done, timeout_s):
             client.remove_pending_request(future)
             raise SessionError(f"{name} did not answer within {timeout_s:g} s: is its node alive?")
-        response: Any = future.result()
-        if not response.success:
-            raise SessionError(f"{name} was refused: {response.message}")
-        return response
+        return future.result()
 
     def _wake(self) -> None:
         with self._inputs.changed:
@@ -220,17 +236,28 @@ class RosGraph(Node):
         )
 
     def policy(self) -> PolicyView | None:
-        """The policy node's last word on the running episode."""
-        with self._inputs.changed:
-            state: PolicyState = self._inputs.seen["/policy/state"]
-            if state.episode == self._episode_before:
-                return None
-            return PolicyView(
-                phase=PolicyPhase(state.phase),
-                reason=state.reason,
-                running_since_s=self._running_since_s,
-                silent_s=time.monotonic() - self._inputs.heard_s["/policy/state"],
+        """The chosen commander's last word on the running episode."""
+        return self._chosen.view()
+
+    def choose(self, commander: Commander) -> None:
+        """Have this one be the active commander. Tried again while the other one's end has not got about yet."""
+        deadline_s = time.monotonic() + GONE_TIMEOUT_S
+        while reason := next(filter(None, changes(self._ask, commander)), ""):
+            if time.monotonic() > deadline_s:
+                raise SessionError(reason)
+            self._wait_until(lambda: False, ASK_AGAIN_S)
+        self._chosen = self._commanders[commander]
+
+    def baseline(self) -> Baseline:
+        """What the baseline node, which is made active for it, says of itself once its server has answered."""
+        self.choose("baseline")
+        state = self._chosen.topic
+        if not self._wait_until(lambda: bool(self._inputs.seen[state].contract_id), BASELINE_TIMEOUT_S):
+            raise SessionError(
+                f"the baseline's server has said nothing for {BASELINE_TIMEOUT_S:g} s: /diagnostics and the log of "
+                "vla_baseline say why"
             )
+        return Baseline(contract_id=self._inputs.seen[state].contract_id, settings=settings_of(self._ask))
 
     def object_poses(self) -> dict[str, Pose]:
         """The newest pose of each object."""
@@ -239,13 +266,14 @@ class RosGraph(Node):
 
     def load_checkpoint(self, path: Path, control_rate_hz: float) -> None:
         """Have the policy node run this bundle from its next episode on."""
-        self._rate_hz = control_rate_hz
+        self._commanders["policy"].rate_hz = control_rate_hz
         request = LoadCheckpoint.Request(path=str(path), expected_task=self._task.name)
         self._call_policy_node("/policy/load_checkpoint", request)
 
     def stop_policy(self) -> None:
         """Returns when no command will follow."""
-        self._call("/policy/stop", Trigger.Request())
+        for commander in self._commanders.values():
+            self._call(commander.stop, Trigger.Request())
 
     def stop_arm(self) -> None:
         """Brake; the bridge takes nothing more until ``/franka/release``."""
@@ -318,11 +346,10 @@ class RosGraph(Node):
         if not self._wait_until(lambda: not self._doubled(), GONE_TIMEOUT_S):
             raise SessionError(f"{'; '.join(self._doubled())}: end one, or give each its own ROS_DOMAIN_ID")
         with self._inputs.changed:
-            self._episode_before = self._inputs.seen["/policy/state"].episode
-            self._running_since_s = None
+            self._chosen.expect_episode()
             self._inputs.samples.clear()
-        response = self._call_policy_node("/policy/start", StartPolicy.Request(task=self._task.name))
-        return Episode(contract_id=response.contract_id, horizon_s=response.horizon_steps / self._rate_hz)
+        response = self._call_policy_node(self._chosen.start, StartPolicy.Request(task=self._task.name))
+        return Episode(contract_id=response.contract_id, horizon_s=response.horizon_steps / self._chosen.rate_hz)
 
     def _call_policy_node(self, name: str, request: Any) -> Any:
         """As :meth:`_call`, asking again: discovery brings topics in one by one, and what the policy node lacks now

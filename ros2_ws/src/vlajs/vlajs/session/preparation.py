@@ -9,7 +9,7 @@ import numpy as np
 from vlajs.session.graph import Graph
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan
-from vlajs.session.records import Checkpoint, SessionError
+from vlajs.session.records import Baseline, Checkpoint, Commander, SessionError
 from vlajs.states import RobotMode
 from vlajs.tasks import Task
 
@@ -38,6 +38,7 @@ class TrialSettings:
     Attributes:
         checkpoint: the policy that is evaluated.
         control_rate_hz: of its contract.
+        baseline: what it is compared with; None without.
         operator: who sets the scene and judges on a real arm; None on the twin, where ground truth judges and a
             fault is recovered from without asking.
         on_phase: told "homing", "resetting", "running" and "judging", with the elapsed robot time and the distance
@@ -47,8 +48,16 @@ class TrialSettings:
     task: Task
     checkpoint: Checkpoint
     control_rate_hz: float
+    baseline: Baseline | None = None
     operator: Operator | None = None
     on_phase: Callable[[str, float, float | None], None] = lambda phase, elapsed_s, distance_m: None
+
+    def contract_id_of(self, commander: Commander) -> str:
+        """What a start of this commander must answer."""
+        if commander == "policy":
+            return self.checkpoint.contract_id
+        assert self.baseline is not None, "planned trials of a baseline have one"
+        return self.baseline.contract_id
 
 
 def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
@@ -59,6 +68,8 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     """
     settings.on_phase("homing", 0.0, None)
     graph.stop_policy()
+    if settings.baseline is not None:
+        graph.choose(plan.commander)
     robot = graph.robot()
     if robot.mode == RobotMode.FAULT:
         if settings.operator is not None:

@@ -77,20 +77,36 @@ def run_trial(graph: Graph, plan: TrialPlan, settings: TrialSettings, recording:
         if recording is not None:
             graph.start_recording(recording)
         graph.publish_goal(plan.scene.goal_m)
-        load_policy(graph, settings)
+        if plan.commander == "policy":
+            load_policy(graph, settings)
         episode = graph.start_policy()
-        if episode.contract_id != settings.checkpoint.contract_id:
-            raise SessionError(
-                f"the policy node runs contract {episode.contract_id}, the session evaluates "
-                f"{settings.checkpoint.contract_id}: does the policy node see another file at "
-                f"{settings.checkpoint.path}, or does somebody else load policies into it?"
-            )
+        _require_contract(episode, plan, settings)
         return _Watch(graph, plan, settings, episode).run()
     except BaseException as error:  # Ctrl-C above all: whatever ends a trial, no policy goes on commanding
         error.add_note(come_to_rest(graph))
         raise
     finally:
         graph.stop_recording()
+
+
+def _require_contract(episode: Episode, plan: TrialPlan, settings: TrialSettings) -> None:
+    """Refuse to judge another policy or baseline than the session's.
+
+    Raises:
+        SessionError: which runs.
+    """
+    expected = settings.contract_id_of(plan.commander)
+    if episode.contract_id == expected:
+        return
+    if plan.commander == "baseline":
+        raise SessionError(
+            f"the baseline node runs {episode.contract_id}, the session compares with {expected}: another model, "
+            "instruction or parameter; restart server and node as the session began (baseline.json)"
+        )
+    raise SessionError(
+        f"the policy node runs contract {episode.contract_id}, the session evaluates {expected}: does the policy node "
+        f"see another file at {settings.checkpoint.path}, or does somebody else load policies into it?"
+    )
 
 
 def come_to_rest(graph: Graph) -> str:
@@ -289,6 +305,7 @@ class _Watch:
             judged_by=verdict.judged_by,
             faults=self._faults,
             ended_utc=utc_now(),
+            commander=self._plan.commander,
         )
 
 
