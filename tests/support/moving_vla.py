@@ -1,7 +1,8 @@
 """A VLA of a few lines behind our own server, as a process: it moves the tool ahead, or fails as a file tells it to.
 
 Run as ``python -m tests.support.moving_vla PORT MOOD_FILE [name]``. The file holds a word: ``move`` (each action is
-5 mm along x), ``slow`` (the same 2 s late), ``nan``, ``still``; it is read at every question.
+5 mm along x), ``slow`` (the same, but not before the file holds another word: a busy machine makes the arm's seconds
+long), ``nan``, ``still``; it is read at every question.
 """
 
 import sys
@@ -18,7 +19,7 @@ from vlajs.vla.serving.server import VlaServer
 STEP_M = 0.005
 CHUNK = 4
 RATE_HZ = 20.0
-SLOW_S = 2.0
+LATEST_S = 120.0
 
 
 class MovingModel:
@@ -39,15 +40,16 @@ class MovingModel:
             actions[:, :, 0] = STEP_M
         if mood == "nan":
             actions[0, 1, 0] = np.nan
-        if mood == "slow":
-            time.sleep(SLOW_S)
+        deadline_s = time.monotonic() + LATEST_S
+        while self._mood.read_text().strip() == mood == "slow" and time.monotonic() < deadline_s:
+            time.sleep(0.05)
         return actions
 
 
 def main() -> None:
     """Serve until killed."""
     port, mood, *name = sys.argv[1:]
-    VlaServer(lambda: MovingModel(Path(mood), *name), ServerConfig(port=int(port))).run()
+    VlaServer(lambda: MovingModel(Path(mood), *name), ServerConfig(port=int(port), request_timeout_s=LATEST_S)).run()
 
 
 if __name__ == "__main__":
