@@ -108,9 +108,9 @@ class Bench(Tester):
         self.until(lambda: self.statuses[-1].mode == RobotStatus.MODE_HOLDING, "the bridge to hold")
         self.until(lambda: words in self.states[-1].reason, f"the reason {words!r}")
         self.until(lambda: words in self.health.get("vla_baseline: episode", ""), "the diagnostics")
-        self.robot_time(0.5)
+        self.robot_time(0.3)
         sent, rest_m = len(self.commands), position(self.tools[-1])
-        self.robot_time(1.0)
+        self.robot_time(0.6)
         assert len(self.commands) == sent
         assert np.linalg.norm(position(self.tools[-1]) - rest_m) < 1e-3
         assert self.statuses[-1].faults == []
@@ -147,7 +147,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             url=f"http://127.0.0.1:{port}",
             task="push_cube",
             use_sim_time="true",
-            server_patience_s=8.0,
+            server_patience_s=4.0,
             answer_timeout_s=120.0,
         ) as baseline,
     ):
@@ -161,7 +161,7 @@ def test_the_arm_does_what_the_vla_says(bench: Bench) -> None:
     bench.begin()
     bench.until_ahead(0.06)
     bench.mood.write_text("still")
-    bench.robot_time(1.5)
+    bench.robot_time(0.8)
     commands = list(bench.commands)
     assert {(command.source, command.header.frame_id) for command in commands} == {("vla", "panda_link0")}
     assert [command.sequence for command in commands] == list(range(len(commands)))
@@ -238,7 +238,7 @@ def test_a_killed_server_leaves_the_arm_held_and_ends_the_episode(bench: Bench, 
     bench.server.kill()
     bench.until_held(str(bench.port))
     bench.until(lambda: bench.states[-1].phase == PolicyState.PHASE_STOPPED, "patience to end")
-    assert "no usable answer for 8 s (server_patience_s)" in bench.states[-1].reason
+    assert "no usable answer for 4 s (server_patience_s)" in bench.states[-1].reason
     refused = bench.call(bench.start, StartPolicy.Request(task="push_cube"))
     assert not refused.success
     assert f"127.0.0.1:{bench.port}" in refused.message

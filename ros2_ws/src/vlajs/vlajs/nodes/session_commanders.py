@@ -21,6 +21,7 @@ from vlajs.policy.deadline import NS_PER_S
 from vlajs.session.graph import PolicyView
 from vlajs.session.records import COMMANDERS, Commander
 from vlajs.states import PolicyPhase
+from vlajs.tasks import get_task
 from vlajs.vla.baseline import STEP_RATE_HZ
 from vlajs_msgs.msg import PolicyState
 from vlajs_msgs.srv import LoadCheckpoint, StartPolicy
@@ -146,10 +147,11 @@ def changes(ask: Callable[[str, Any], Any], commander: Commander) -> Iterator[st
 
 
 def settings_of(ask: Callable[[str, Any], Any]) -> dict[str, str]:
-    """The baseline node's parameters that a session writes down, as text."""
+    """The baseline node's parameters that a session writes down, as text; the instruction is the one in force."""
     request = GetParameters.Request(names=list(RECORDED_SETTINGS))
     values = ask(f"/{NODE_OF['baseline']}/get_parameters", request).values
-    return {name: text_of(value) for name, value in zip(RECORDED_SETTINGS, values, strict=True)}
+    settings = {name: text_of(value) for name, value in zip(RECORDED_SETTINGS, values, strict=True)}
+    return settings | {"instruction": settings["instruction"] or get_task(settings["task"]).instruction}
 
 
 def text_of(value: ParameterValue) -> str:
