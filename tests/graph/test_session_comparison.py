@@ -1,4 +1,4 @@
-"""`vlajs session run --baseline` with the real policy and baseline nodes and a VLA; twin and bridge are stood in for."""
+"""`vlajs session run --baseline` with the real policy and baseline nodes and a VLA; a stand-in for twin and bridge."""
 
 import contextlib
 import os

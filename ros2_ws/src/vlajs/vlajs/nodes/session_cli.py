@@ -292,7 +292,7 @@ def _run_trials(
         task=task, checkpoint=checkpoint, control_rate_hz=contract.control_rate_hz, operator=operator
     )
     # rclpy's own handlers would end the context before the policy can be stopped
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         graph = RosGraph(task, header.arm, compare=header.compares, record=header.record)
         with spinning(graph), _nodes(launch, session, checkpoint, graph, arguments):

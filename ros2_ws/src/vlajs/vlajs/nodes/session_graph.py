@@ -181,10 +181,9 @@ class RosGraph(Node):
 
         if not self._wait_until(lambda: not missing(), timeout_s):
             raise SessionError(
-                f"not ready within {timeout_s:g} s: {'; '.join(missing())}. /franka is the bridge's, /policy the "
-                "policy node's, /baseline the baseline node's, /twin and /clock the twin's: start them with `vlajs up "
-                "twin checkpoint:=FILE` (to compare: openvla_baseline_twin policy:=true), or let the session do it "
-                "with `--launch twin`; ROS_DOMAIN_ID must be the same everywhere"
+                f"not ready within {timeout_s:g} s: {'; '.join(missing())}. Start bridge, policy (to compare: and "
+                "baseline) and twin with `vlajs up twin checkpoint:=FILE` (`openvla_baseline_twin policy:=true`), or "
+                "let the session do it with `--launch twin`; ROS_DOMAIN_ID must be the same everywhere"
             )
         if not self._wait_until(lambda: self.robot().mode != RobotMode.DISCONNECTED, timeout_s):
             raise SessionError(f"the bridge is not connected to the arm after {timeout_s:g} s: check its log")
