@@ -99,6 +99,14 @@ def test_another_baseline_than_the_sessions_is_not_judged(tmp_path: Path) -> Non
     assert not of(read_session(tmp_path).results, "baseline")
 
 
+def test_a_vla_that_dies_is_named_and_ends_the_session(tmp_path: Path) -> None:
+    graph = FakeGraph({trial_of("baseline", 1): "silent"})
+    with pytest.raises(SessionError, match="the session ends here: the baseline node no longer answers"):
+        run(graph, tmp_path)
+    assert [result.outcome for result in of(read_session(tmp_path).results, "baseline")] == ["policy_fault"]
+    assert "stop_arm" in graph.calls  # it does not confirm that it has stopped
+
+
 def test_a_baseline_is_written_down_once_and_must_stay_the_same(tmp_path: Path) -> None:
     with SessionFolder.create(tmp_path, make_header(compare=True)) as session:
         assert session.record.baseline is None

@@ -206,12 +206,12 @@ class _Watch:
             if policy is not None and policy.running_since_s is not None:
                 return policy.running_since_s
             if policy is not None and policy.phase in (PolicyPhase.STOPPED, PolicyPhase.REFUSED):
-                raise NotBegunError(f"the policy did not get going: {policy.reason}")
+                raise NotBegunError(f"the {self._plan.commander} did not get going: {policy.reason}")
             silent_s = 0.0 if self._graph.watch(WATCH_S) else silent_s + WATCH_S
             if self._graph.now_s() - begun_s > PREPARE_TIMEOUT_S or silent_s > SILENCE_S:
                 raise NotBegunError(
                     f"no first action within {self._graph.now_s() - begun_s:.1f} s of robot time: "
-                    "is the policy node alive and /policy/state published?"
+                    f"is its node alive and /{self._plan.commander}/state published?"
                 )
 
     def _follow(self, judge: TrialJudge) -> Verdict | None:
@@ -270,11 +270,15 @@ class _Watch:
             return "time_limit", "", now_s
         if policy is None or policy.silent_s > POLICY_SILENCE_S:
             mode = self._graph.robot().mode.name.lower()
-            return "policy_fault", f"the policy node no longer answers; the arm is {mode}", now_s
+            return "policy_fault", f"the {self._plan.commander} node no longer answers; the arm is {mode}", now_s
         if policy.phase == PolicyPhase.FINISHED:
             return "time_limit", "", max(now_s, self._start_s + self._horizon_s) + SETTLE_S
         if policy.phase == PolicyPhase.STOPPED:
-            return _outcome_of_stop(policy.reason), f"the policy stopped: {policy.reason}", now_s + SETTLE_S
+            return (
+                _outcome_of_stop(policy.reason),
+                f"the {self._plan.commander} stopped: {policy.reason}",
+                now_s + SETTLE_S,
+            )
         return None
 
     def _close(self, judge: TrialJudge, outcome: Outcome, cause: str, now_s: float) -> Verdict | None:
