@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vlajs.control.command_filter import FilterConfig
 from vlajs.geometry import TOOL_DOWN_WXYZ, FloatArray, Pose
+from vlajs.session.conditions import USUAL_CAMERA, Push
 from vlajs.session.graph import Episode, PolicyView, RobotView, Sample
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan, plan_record, plan_trials, scene_seed_of
@@ -67,6 +69,7 @@ class FakeGraph:
         loaded: what the policy node was given last.
         ran: what it held at each start.
         stranger: somebody else who commands the arm all the time.
+        unseen: the pose estimator sees no object.
         bridge_silent: the bridge says nothing any more.
         chosen: who may command; None while nobody was chosen.
         started: who was at each start.
@@ -83,6 +86,7 @@ class FakeGraph:
     loaded: Path | None = None
     ran: list[Path | None] = field(default_factory=list)
     stranger: str = ""
+    unseen: bool = False
     bridge_silent: bool = False
     chosen: Commander | None = None
     started: list[Commander | None] = field(default_factory=list)
@@ -157,6 +161,17 @@ class FakeGraph:
     def reset_scene(self, plan: TrialPlan) -> None:
         self.calls.append(f"reset_scene {plan.scene_seed}")
         self._plan, self._since_s = plan, None
+
+    def set_camera(self, parameters: dict[str, Any]) -> None:
+        changed = {name: value for name, value in parameters.items() if value != USUAL_CAMERA[name]}
+        self.calls.append(f"set_camera {self._elapsed():.1f} s {changed}")
+
+    def push(self, push: Push) -> None:
+        self.calls.append(f"push {self._elapsed():.1f} s {push.body} {push.newton[1]:g} N")
+
+    def look_anew(self, timeout_s: float) -> bool:
+        self.calls.append("look_anew")
+        return not self.unseen
 
     def publish_goal(self, goal_m: FloatArray) -> None:
         self.calls.append("publish_goal")

@@ -267,7 +267,7 @@ def _arm_assets() -> Path:
 def draw_texture(rng: np.random.Generator) -> Image:
     """A surface (256, 256, 3): plain, smooth patches, tiles or stripes, more or less strong."""
     size = _TEXTURE_PX
-    base = rng.uniform(0.05, 0.95) * rng.uniform(0.75, 1.0, 3)
+    base = rng.uniform(0.15, 0.95) * rng.uniform(0.75, 1.0, 3)
     cells = rng.integers(2, 40, 2)
     if rng.random() < 0.3:
         cells[int(rng.integers(2))] = 1  # stripes

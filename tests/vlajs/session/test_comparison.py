@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.session_graph import BASELINE, CHECKPOINT, CONTRACT_ID, FakeGraph, make_header, make_settings
+from vlajs.session.conditions import CONDITIONS
 from vlajs.session.graph import Episode
 from vlajs.session.journal import SessionFolder, read_session
 from vlajs.session.plan import order_of, plan_record, plan_trials
@@ -44,6 +46,26 @@ def test_both_run_every_scene_one_right_after_the_other() -> None:
         pair = plans[2 * number : 2 * number + 2]
         assert [plan.scene_seed for plan in pair] == [scene, scene]
         assert {plan.commander for plan in pair} == {"policy", "baseline"}
+
+
+def test_trials_of_one_scene_are_disturbed_alike(tmp_path: Path) -> None:
+    assert [plan.disturbed_as for plan in PLANS] == [1, 1, 2, 2, 3, 3]
+    assert [plan.disturbed_as for plan in plan_trials(TASK, 3, 7)] == [1, 2, 3]
+    graph = FakeGraph({})
+    settings = dataclasses.replace(SETTINGS, pose_source="camera", condition=CONDITIONS["clutter"])
+    with SessionFolder.create(tmp_path, make_header(compare=True)) as session:
+        run_session(graph, session, PLANS, settings, lambda _: None)
+    seeds = [re.findall(r"'clutter_seed': (\d)", call) for call in graph.calls if call.startswith("set_camera")]
+    assert seeds == [[], [], ["2"], ["2"], ["3"], ["3"]]  # 1 is the usual one
+
+
+def test_a_vla_needs_no_pose_estimator(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, pose_source="camera")
+    with SessionFolder.create(tmp_path, make_header(compare=True)) as session:
+        run_session(FakeGraph({}, unseen=True), session, PLANS, settings, lambda _: None)
+    results = read_session(tmp_path).results
+    assert {result.outcome for result in of(results, "policy")} == {"object_lost"}
+    assert all(result.success for result in of(results, "baseline"))
 
 
 def test_the_order_is_the_seeds_and_nobody_is_always_first() -> None:

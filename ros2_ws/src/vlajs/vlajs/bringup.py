@@ -93,7 +93,11 @@ def _policy_node(use_sim_time: bool) -> NodeSpec:
 
 _CAMERA_ARGUMENTS = (
     Argument(
-        name="detector", kind=Path, default="", description="trained detector of the pose estimator", nodes_own=True
+        name="detector",
+        kind=Path,
+        default="",
+        description="trained detector of the pose estimator; the one that comes with it if empty",
+        nodes_own=True,
     ),
     Argument(
         name="task",

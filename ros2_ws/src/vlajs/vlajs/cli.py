@@ -136,7 +136,7 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
     ),
     "up": (up, "start the nodes of a launch: real_robot, twin, or a VLA alone (openvla_baseline)"),
     "session": (
-        {name: _session(name) for name in ("run", "resume", "report", "table")},
+        {name: _session(name) for name in ("run", "resume", "report", "table", "robustness")},
         "run evaluation trials, report them",
     ),
     "identify": (_module("vlajs.nodes.identify", "vlajs"), "measure the response of bridge and arm for training"),

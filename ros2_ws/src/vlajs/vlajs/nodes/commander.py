@@ -8,6 +8,8 @@ of one source at a time, is the last to tell them apart.
 # pyright: reportPrivateImportUsage=false
 # (rclpy does not mark its public names as exported)
 
+import time
+
 from geometry_msgs.msg import Vector3
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -18,6 +20,9 @@ from vlajs.policy.contract import BASE_FRAME
 from vlajs_msgs.msg import EndEffectorDelta
 
 COMMAND_TOPIC = "/command/ee_delta"
+DISCOVERY_S = 2.0
+"""A node that has just been started sees the publishers that are there within this time."""
+
 SESSION_NODE = "session"
 """It opens the hand between trials, when no commander has an episode, and waits until nobody commands."""
 
@@ -34,6 +39,7 @@ class Commander:
         self._node, self._source = node, source
         self._publisher: Publisher | None = None
         self._sequence = 0
+        self._created_s = time.monotonic()
 
     @property
     def is_open(self) -> bool:
@@ -41,11 +47,12 @@ class Commander:
         return self._publisher is not None
 
     def open(self) -> None:
-        """Become the one commander.
+        """Become the one commander. Waits, if the node has just been created, until it sees who else is there.
 
         Raises:
             CommanderError: there is another.
         """
+        time.sleep(max(0.0, self._created_s + DISCOVERY_S - time.monotonic()))
         self.require_alone()
         self._publisher = self._node.create_publisher(EndEffectorDelta, COMMAND_TOPIC, RELIABLE_QOS)
 

@@ -1,24 +1,23 @@
-"""``vlajs session run | resume | report``."""
+"""``vlajs session run | resume | report | robustness``."""
 
 # pyright: reportPrivateImportUsage=false
 # (rclpy does not mark its public names as exported)
 
-import contextlib
 import dataclasses
 import functools
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING
 
 import tyro
 
-from vlajs.bringup import description_named
-from vlajs.launch_description import Description, given_from
+from vlajs.nodes.session_launch import launch_arguments, started_nodes
 from vlajs.policy.bundle import load_bundle
 from vlajs.policy.contract import Contract
+from vlajs.session.conditions import CONDITIONS, UNDISTURBED, condition_named
 from vlajs.session.journal import SessionFolder, read_session
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan, plan_record, plan_trials
@@ -28,6 +27,7 @@ from vlajs.session.records import (
     Arm,
     Checkpoint,
     Launch,
+    PoseSource,
     SessionError,
     SessionHeader,
     TrialResult,
@@ -37,23 +37,20 @@ from vlajs.session.records import (
     with_notes,
 )
 from vlajs.session.report import write_report
+from vlajs.session.robustness import read_conditions, result_lines, write_table
 from vlajs.session.run import run_session
 from vlajs.session.statistics import of, result_line, summarise
 from vlajs.session.table import success_table
 from vlajs.tasks import get_task
 
 if TYPE_CHECKING:
-    from vlajs.nodes.session_graph import RosGraph
+    pass
 
 READY_TIMEOUT_S = 30.0
-ALONE_TIMEOUT_S = 40.0
-"""Nodes that were killed stay in discovery for up to 20 s."""
-
 LAUNCH_TIMEOUT_S = 120.0
 """Wall time for a launch of our own to come up, on a slow machine."""
 
 INTERRUPTED = 130
-LOG_FILE = "nodes.log"
 
 
 def run(
@@ -65,6 +62,8 @@ def run(
     arm: Arm = "twin",
     folder: Path | None = None,
     record: bool = True,
+    pose_source: PoseSource = "truth",
+    condition: str = UNDISTURBED,
     baseline: bool = False,
     launch_args: tuple[str, ...] = (),
 ) -> int:
@@ -80,15 +79,22 @@ def run(
         arm: "real" asks an operator to set scenes and to judge, and never recovers from a fault without asking.
         folder: where the session is kept; a new folder under sessions/ if not given.
         record: whether to record each trial's raw messages to MCAP.
+        pose_source: on the twin, where the policy's object poses come from: "truth", or "camera" for its camera, the
+            detector and the pose estimator. The session judges by the truth either way.
+        condition: what every trial is disturbed by: see `vlajs session robustness --help`.
         baseline: compare with a VLA alone (node vla_baseline): both run every scene, one after the other, so there
             are twice as many trials.
         launch_args: key:=value words for what --launch starts, such as backend:=vlajs url:=http://127.0.0.1:8000.
     """
     if launch == "twin" and arm == "real":
         raise ValueError("--launch twin and --arm real contradict each other: start the real arm's nodes beforehand")
-    arguments = _launch_arguments(launch, launch_args, baseline)
+    if arm == "real" and (condition != UNDISTURBED or pose_source != "truth"):
+        raise ValueError("--pose-source and --condition are the twin's: on a real arm both are as you set them up")
+    if condition_named(condition).needs_camera and pose_source != "camera":
+        raise ValueError(f"--condition {condition} changes what the camera sees: give --pose-source camera")
+    arguments = launch_arguments(launch, launch_args, baseline)
     header, contract = _plan_session(task, checkpoint, trials, seed, arm, baseline)
-    header = dataclasses.replace(header, launch=launch, record=record)
+    header = dataclasses.replace(header, launch=launch, record=record, pose_source=pose_source, condition=condition)
     folder = folder or _new_folder(header)
     with SessionFolder.create(folder, header) as session:
         return _run(session, header.checkpoint, contract, launch, arguments)
@@ -110,15 +116,71 @@ def resume(
     """
     begun = read_session(folder).header
     launch = launch or begun.launch
-    arguments = _launch_arguments(launch, launch_args, begun.compares)
+    arguments = launch_arguments(launch, launch_args, begun.compares)
     scenes = begun.trials // (2 if begun.compares else 1)
     header, contract = _plan_session(
         begun.task, checkpoint or Path(begun.checkpoint.path), scenes, begun.seed, begun.arm, begun.compares
     )
+    header = dataclasses.replace(header, pose_source=begun.pose_source, condition=begun.condition)
     with SessionFolder.resume(folder, header) as session:
         for warning in session.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         return _run(session, header.checkpoint, contract, launch, arguments)
+
+
+def robustness(
+    task: str,
+    checkpoint: Path,
+    trials: int = 20,
+    seed: int = 1,
+    conditions: tuple[str, ...] = tuple(CONDITIONS),
+    folder: Path | None = None,
+    pose_source: PoseSource = "camera",
+    record: bool = False,
+) -> int:
+    """Run a session on the twin under each condition, on the same scenes, and compare their success.
+
+    A condition whose session is in the folder already is gone on with, or left as it is when it is complete.
+
+    Args:
+        task: as for `run`.
+        checkpoint: policy bundle (.safetensors).
+        trials: of each condition.
+        seed: decides every trial's scene.
+        conditions: some of undisturbed, dim, bright, colours, textures, clutter, moved_camera, occlusion, object_push,
+            arm_push.
+        folder: where the sessions are kept, each in a folder named after its condition; a new one under sessions/.
+        pose_source: as for `run`; with "truth" only pushes make a difference.
+        record: whether to record each trial's raw messages to MCAP.
+    """
+    for name in conditions:
+        if condition_named(name).needs_camera and pose_source != "camera":
+            raise ValueError(f"condition {name} changes what the camera sees: give --pose-source camera")
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder = folder or Path("sessions") / f"{now}-{task}-robustness-seed{seed}"
+    for name in conditions:
+        print(f"== {name}: {CONDITIONS[name].summary}", flush=True)
+        at = folder / name
+        if (at / "session.json").is_file():
+            code = resume(at, checkpoint)
+        else:
+            code = run(
+                task,
+                checkpoint,
+                trials,
+                seed,
+                "twin",
+                folder=at,
+                record=record,
+                pose_source=pose_source,
+                condition=name,
+            )
+        if code != 0:
+            return code
+    results = read_conditions(folder)
+    print(f"table: {write_table(folder, results)}")
+    print("\n".join(result_lines(results)), flush=True)
+    return 0
 
 
 def report(folder: tyro.conf.Positional[Path]) -> int:
@@ -152,27 +214,6 @@ def _print_results(header: SessionHeader, results: Sequence[TrialResult]) -> Non
     """The lines for scripts: one for each commander."""
     for commander in COMMANDERS if header.compares else (None,):
         print(result_line(header.task, results, commander), flush=True)
-
-
-def _launch_arguments(launch: Launch, words: tuple[str, ...], compares: bool) -> dict[str, str]:
-    """What the user gave for the launch, checked before a folder is made.
-
-    Raises:
-        ValueError: a word of another form, or arguments for a launch that there is not.
-    """
-    arguments = given_from(list(words))
-    if launch == "none":
-        if arguments:
-            raise ValueError("--launch-args are for --launch twin: nodes that run already have theirs")
-        return {}
-    if taken := sorted({"checkpoint", "policy", "cube_half_size_m"} & set(arguments)):
-        raise ValueError(f"--launch-args {', '.join(taken)}: the session itself says so")
-    _description(compares).resolve(arguments)
-    return arguments
-
-
-def _description(compares: bool) -> Description:
-    return description_named("openvla_baseline_twin" if compares else "twin")
 
 
 def _plan_session(
@@ -289,13 +330,20 @@ def _run_trials(
     plans: list[TrialPlan] = plan_trials(task, scenes, header.seed, compare=header.compares)
     operator = None if header.arm == "twin" else Operator()
     settings = TrialSettings(
-        task=task, checkpoint=checkpoint, control_rate_hz=contract.control_rate_hz, operator=operator
+        task=task,
+        checkpoint=checkpoint,
+        control_rate_hz=contract.control_rate_hz,
+        pose_source=header.pose_source,
+        condition=condition_named(header.condition),
+        operator=operator,
     )
     # rclpy's own handlers would end the context before the policy can be stopped
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        graph = RosGraph(task, header.arm, compare=header.compares, record=header.record)
-        with spinning(graph), _nodes(launch, session, checkpoint, graph, arguments):
+        graph = RosGraph(
+            task, header.arm, compare=header.compares, pose_source=header.pose_source, record=header.record
+        )
+        with spinning(graph), started_nodes(launch, session, checkpoint, graph, arguments):
             graph.wait_for_nodes(LAUNCH_TIMEOUT_S if launch == "twin" else READY_TIMEOUT_S)
             graph.stop_policy()
             if header.compares:
@@ -307,35 +355,3 @@ def _run_trials(
             run_session(graph, session, plans, settings, functools.partial(_show_progress, session))
     finally:
         rclpy.try_shutdown()
-
-
-@contextlib.contextmanager
-def _nodes(
-    launch: Launch, session: SessionFolder, checkpoint: Checkpoint, graph: "RosGraph", given: dict[str, str]
-) -> Iterator[None]:
-    """The nodes of a launch of our own, if any; the graph is told when one dies."""
-    if launch == "none":
-        yield
-        return
-    from vlajs.processes import BringupError, running
-
-    header = session.header
-    cube = get_task(header.task).half_sizes_m.get("cube")
-    arguments: dict[str, Any] = {} if cube is None else {"cube_half_size_m": cube[0]}
-    if header.compares:
-        arguments |= {"policy": True, "task": header.task}
-    graph.wait_until_alone(ALONE_TIMEOUT_S)
-    log: TextIO
-    with (
-        (session.folder / LOG_FILE).open("a") as log,
-        running(_description(header.compares), output=log, checkpoint=checkpoint.path, **(arguments | given)) as stack,
-    ):
-
-        def check() -> None:
-            try:
-                stack.check()
-            except BringupError as error:
-                raise SessionError(f"{error}\nthe nodes' output is in {session.folder / LOG_FILE}") from error
-
-        graph.check_nodes = check
-        yield

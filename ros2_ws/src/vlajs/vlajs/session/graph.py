@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vlajs.geometry import FloatArray, Pose
+from vlajs.session.conditions import Push
 from vlajs.session.plan import TrialPlan
 from vlajs.session.records import Commander
 from vlajs.states import PolicyPhase, RobotMode
@@ -118,6 +119,21 @@ class Graph(Protocol):
 
     def reset_scene(self, plan: TrialPlan) -> None:
         """Twin only: put the objects where the plan says."""
+        ...
+
+    def set_camera(self, parameters: dict[str, Any]) -> None:
+        """Twin only: change what its camera sees; parameters of node ``twin_camera``."""
+        ...
+
+    def push(self, push: Push) -> None:
+        """Twin only: begin to push something."""
+        ...
+
+    def look_anew(self, timeout_s: float) -> bool:
+        """Have the pose estimator forget what it saw before, and wait until it sees every object.
+
+        False when it does not within ``timeout_s`` of robot time.
+        """
         ...
 
     def publish_goal(self, goal_m: FloatArray) -> None:

@@ -21,12 +21,19 @@ class TrialPlan:
         scene_seed: what ``vlajs.tasks.sample_scene`` and ``/twin/reset_scene`` are given.
         scene: object poses and goal in ``panda_link0``.
         commander: who runs the arm.
+        scene_number: 1 for the first scene, which two trials may share; None where scenes are not counted.
     """
 
     trial: int
     scene_seed: int
     scene: Scene
     commander: Commander = "policy"
+    scene_number: int | None = None
+
+    @property
+    def disturbed_as(self) -> int:
+        """What disturbances are drawn from: trials of one scene meet the same."""
+        return self.trial if self.scene_number is None else self.scene_number
 
 
 def scene_seed_of(session_seed: int, trial: int) -> int:
@@ -73,7 +80,11 @@ def plan_trials(task: Task, trials: int, seed: int, *, compare: bool = False) ->
         scene_seed = scene_seed_of(seed, number)
         scene = sample_scene(task, scene_seed)
         for commander in order_of(seed, number) if compare else ("policy",):
-            plans.append(TrialPlan(trial=len(plans) + 1, scene_seed=scene_seed, scene=scene, commander=commander))
+            plans.append(
+                TrialPlan(
+                    trial=len(plans) + 1, scene_seed=scene_seed, scene=scene, commander=commander, scene_number=number
+                )
+            )
     return plans
 
 

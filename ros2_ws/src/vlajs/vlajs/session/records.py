@@ -23,6 +23,8 @@ Arm = Literal["twin", "real"]
 Launch = Literal["none", "twin"]
 """Which nodes the session starts itself."""
 
+PoseSource = Literal["truth", "camera"]
+"""Where the policy's object poses come from: the twin's truth, or a camera and the pose estimator."""
 Commander = Literal["policy", "baseline"]
 """Who runs the arm in a trial: the policy that is evaluated, or the VLA that it is compared with."""
 
@@ -111,6 +113,8 @@ class SessionHeader:
 
     Attributes:
         plan: :func:`vlajs.session.plan.plan_record`.
+        pose_source: of the policy's object poses; the session itself judges by the truth on the twin.
+        condition: by which every trial is disturbed, of :data:`vlajs.session.conditions.CONDITIONS`.
         versions: of the packages that matter, as installed.
         started_utc: ISO 8601.
     """
@@ -124,6 +128,8 @@ class SessionHeader:
     plan: list[dict[str, Any]]
     launch: Launch = "none"
     record: bool = True
+    pose_source: PoseSource = "truth"
+    condition: str = "undisturbed"
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     started_utc: str = ""

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from vlajs.files import write_atomically
+from vlajs.session.conditions import condition_named
 from vlajs.session.figures import paths_figure, success_figure, times_figure
 from vlajs.session.journal import SessionRecord, read_session
 from vlajs.session.paths import load_paths
@@ -65,6 +66,8 @@ def _summary_json(record: SessionRecord, summary: Summary, simulated: SimulatedS
         "task": header.task,
         "arm": header.arm,
         "seed": header.seed,
+        "pose_source": header.pose_source,
+        "condition": header.condition,
         "planned_trials": _planned(record),
         "contract_id": header.checkpoint.contract_id,
         "checkpoint_sha256": header.checkpoint.sha256,
@@ -124,6 +127,7 @@ def _html(folder: Path, record: SessionRecord, summary: Summary, simulated: Simu
         success_svg=success_figure(bars),
         times_svg=times_figure(results, horizon_s) if results else "",
         paths_svg=paths_figure(header.task, panels) if results else "",
+        condition=condition_named(header.condition).summary,
     )
 
 

@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlajs.session.conditions import Push, TrialDisturbance
 from vlajs.session.graph import Episode, Graph, Sample
 from vlajs.session.judge import GroundTruth, TrialJudge, Verdict
 from vlajs.session.paths import TrialPaths
 from vlajs.session.plan import TrialPlan
-from vlajs.session.preparation import SILENCE_S, WATCH_S, TrialSettings, load_policy, prepare
+from vlajs.session.preparation import SILENCE_S, WATCH_S, TrialSettings, UnseenError, load_policy, prepare
 from vlajs.session.records import Outcome, SessionError, TrialResult, utc_now
 from vlajs.states import PolicyPhase, RobotMode
 
@@ -73,7 +74,10 @@ def run_trial(graph: Graph, plan: TrialPlan, settings: TrialSettings, recording:
         SessionError: the trial could not be run or judged; it says nothing about the policy and is to be repeated.
     """
     try:
-        prepare(graph, plan, settings)
+        try:
+            prepare(graph, plan, settings)
+        except UnseenError as error:
+            return _unseen(plan, str(error))
         if recording is not None:
             graph.start_recording(recording)
         graph.publish_goal(plan.scene.goal_m)
@@ -160,6 +164,26 @@ def _first_line(error: SessionError) -> str:
     return str(error).partition("\n")[0]
 
 
+def _unseen(plan: TrialPlan, reason: str) -> TrialReport:
+    """A trial that the policy never began, for want of sight: it counts, as a failure."""
+    result = TrialResult(
+        trial=plan.trial,
+        scene_seed=plan.scene_seed,
+        success=False,
+        outcome="object_lost",
+        reason=reason,
+        duration_s=0.0,
+        time_to_success_s=None,
+        final_distance_m=None,
+        closest_m=None,
+        judged_by="ground truth",
+        ended_utc=utc_now(),
+        commander=plan.commander,
+    )
+    goal_m = [float(value) for value in plan.scene.goal_m]
+    return TrialReport(result=result, paths=TrialPaths(trial=plan.trial, scene_seed=plan.scene_seed, goal_m=goal_m))
+
+
 class _Watch:
     """Follows one running episode to its end."""
 
@@ -170,6 +194,7 @@ class _Watch:
         self._horizon_s = episode.horizon_s
         self._faults: tuple[str, ...] = ()
         self._pressed_s: float | None = None
+        self._disturbance = TrialDisturbance(settings.condition, plan.disturbed_as)
         self._paths = TrialPaths(
             trial=plan.trial, scene_seed=plan.scene_seed, goal_m=[float(value) for value in plan.scene.goal_m]
         )
@@ -224,6 +249,7 @@ class _Watch:
             if sample is not None and (verdict := self._take(judge, sample)):
                 return verdict
             now_s = self._graph.now_s()
+            self._disturb(now_s - self._start_s)
             if self._settings.operator is not None and self._settings.operator.pressed():
                 self._pressed_s = now_s
                 return None
@@ -236,6 +262,13 @@ class _Watch:
             ended = self._robot_ended() or ended or self._policy_ended(now_s)
             if ended is not None and now_s >= ended[2]:
                 return self._close(judge, ended[0], ended[1], now_s)
+
+    def _disturb(self, elapsed_s: float) -> None:
+        for what in self._disturbance.due(elapsed_s):
+            if isinstance(what, Push):
+                self._graph.push(what)
+            else:
+                self._graph.set_camera(what)
 
     def _take(self, judge: TrialJudge, sample: Sample) -> Verdict | None:
         if sample.time_s < self._start_s:
