@@ -237,6 +237,7 @@ def test_a_killed_server_leaves_the_arm_held_and_ends_the_episode(bench: Bench, 
     assert bench.server is not None
     bench.server.kill()
     bench.until_held(str(bench.port))
+    assert str(bench.port) in bench.health["vla_baseline: server"]
     bench.until(lambda: bench.states[-1].phase == PolicyState.PHASE_STOPPED, "patience to end")
     assert "no usable answer for 4 s (server_patience_s)" in bench.states[-1].reason
     refused = bench.call(bench.start, StartPolicy.Request(task="push_cube"))

@@ -341,7 +341,12 @@ def _run_trials(
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         graph = RosGraph(
-            task, header.arm, compare=header.compares, pose_source=header.pose_source, record=header.record
+            task,
+            header.arm,
+            compare=header.compares,
+            pose_source=header.pose_source,
+            pushes=settings.condition.push is not None,
+            record=header.record,
         )
         with spinning(graph), started_nodes(launch, session, checkpoint, graph, arguments):
             graph.wait_for_nodes(LAUNCH_TIMEOUT_S if launch == "twin" else READY_TIMEOUT_S)

@@ -73,6 +73,7 @@ class RosGraph(ServiceCalls):
         *,
         compare: bool = False,
         pose_source: PoseSource = "truth",
+        pushes: bool = False,
         record: bool = True,
         check_nodes: Callable[[], None] = lambda: None,
     ) -> None:
@@ -83,6 +84,7 @@ class RosGraph(ServiceCalls):
             arm: "twin" follows ``/clock`` and ground truth, "real" system time and the pose estimator.
             compare: whether a baseline node is there, too.
             pose_source: on the twin, where the policy's object poses come from.
+            pushes: whether :meth:`push` will be called.
             record: whether :meth:`start_recording` records.
             check_nodes: asked whenever something is waited for; raises ``SessionError`` when a node that was
                 started for us has died.
@@ -108,9 +110,10 @@ class RosGraph(ServiceCalls):
             self._clients_of[SET_CAMERA] = self.create_client(SetParameters, SET_CAMERA)
             for name in task.objects:
                 self._inputs.listen(PoseWithCovarianceStamped, object_topic(name), STREAM_QOS, self._taker_of(name))
-        if on_twin:
+        if on_twin and pushes:
             self._clients_of["/twin/push"] = self.create_client(Trigger, "/twin/push")
             self._clients_of[SET_TWIN] = self.create_client(SetParameters, SET_TWIN)
+        if on_twin:
             self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
         topics = recorded_topics(task, on_twin=on_twin, compare=compare)
         self._recorder = TrialRecorder(self, topics) if record else None

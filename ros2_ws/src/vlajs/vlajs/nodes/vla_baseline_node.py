@@ -55,7 +55,7 @@ class VlaBaselineNode(LifecycleNode):
         self._episode: BaselineEpisode | None = None
         self._contact: Contact | None = None
         self._episodes = self._overruns = 0
-        self._refused = ""
+        self._refused = self._told_problem = ""
         self._published: tuple[object, ...] = ()
         self._cancel = threading.Event()
         self._thread: threading.Thread | None = None
@@ -355,10 +355,21 @@ class VlaBaselineNode(LifecycleNode):
             message.task, message.contract_id = self._config.task, self._identity()
             self._states.publish(message)
 
+    def _tell_of_server(self, asker: Asker) -> None:
+        """A line in the log when the server begins to fail or to answer."""
+        contact, problem = asker.contact, asker.problem
+        if problem != self._told_problem:
+            self._told_problem = problem
+            if problem:
+                self.get_logger().warning(f"the VLA server at {self._config.server.url}: {problem}")
+            elif contact is not None:
+                self.get_logger().info(f"the VLA server is {contact.description.name}, it answers")
+
     def _publish_diagnostics(self) -> None:
         with self._lock:
             phase, reason = self._phase()
             assert self._asker is not None, "configured"
+            self._tell_of_server(self._asker)
             seen = self._camera.newest()
             age_s = None if seen is None else self._tick_clock.now_ns() / NS_PER_S - seen.taken_s
             array = DiagnosticArray(
