@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from vlajs.geometry import FloatArray, Pose
 from vlajs.session.conditions import Push
 from vlajs.session.plan import TrialPlan
+from vlajs.session.records import Commander
 from vlajs.states import PolicyPhase, RobotMode
 
 
@@ -28,7 +29,7 @@ class RobotView:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyView:
-    """The policy node's last word on the episode that :meth:`Graph.start_policy` began.
+    """The chosen commander's last word on the episode that :meth:`Graph.start_policy` began.
 
     Attributes:
         running_since_s: robot time of the first action; None before it.
@@ -60,14 +61,21 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """What ``/policy/start`` answered."""
+    """What ``/policy/start``, or ``/baseline/start``, answered."""
 
     contract_id: str
     horizon_s: float
 
 
 class Graph(Protocol):
-    """The robot's nodes. Every call raises ``SessionError`` with a reason when it is refused or takes too long."""
+    """The robot's nodes. Every call raises ``SessionError`` with a reason when it is refused or takes too long.
+
+    What is said of "the policy" holds of whichever commander was chosen, :meth:`load_checkpoint` excepted.
+    """
+
+    def choose(self, commander: Commander) -> None:
+        """Have this one be the active commander from now on; the other one is deactivated first. Moves nothing."""
+        ...
 
     def now_s(self) -> float:
         """Robot time."""
@@ -90,7 +98,7 @@ class Graph(Protocol):
         ...
 
     def stop_policy(self) -> None:
-        """Returns when the policy node has confirmed."""
+        """Stop whoever may command; returns when confirmed."""
         ...
 
     def stop_arm(self) -> None:

@@ -10,7 +10,7 @@ from vlajs.session.conditions import CONDITIONS, UNDISTURBED, Condition
 from vlajs.session.graph import Graph
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan
-from vlajs.session.records import Checkpoint, PoseSource, SessionError
+from vlajs.session.records import Baseline, Checkpoint, Commander, PoseSource, SessionError
 from vlajs.states import RobotMode
 from vlajs.tasks import Task
 
@@ -48,6 +48,7 @@ class TrialSettings:
         control_rate_hz: of its contract.
         pose_source: of the policy's object poses.
         condition: what trials are disturbed by.
+        baseline: what it is compared with; None without.
         operator: who sets the scene and judges on a real arm; None on the twin, where ground truth judges and a
             fault is recovered from without asking.
         on_phase: told "homing", "resetting", "running" and "judging", with the elapsed robot time and the distance
@@ -59,8 +60,16 @@ class TrialSettings:
     control_rate_hz: float
     pose_source: PoseSource = "truth"
     condition: Condition = field(default_factory=lambda: CONDITIONS[UNDISTURBED])
+    baseline: Baseline | None = None
     operator: Operator | None = None
     on_phase: Callable[[str, float, float | None], None] = lambda phase, elapsed_s, distance_m: None
+
+    def contract_id_of(self, commander: Commander) -> str:
+        """What a start of this commander must answer."""
+        if commander == "policy":
+            return self.checkpoint.contract_id
+        assert self.baseline is not None, "planned trials of a baseline have one"
+        return self.baseline.contract_id
 
 
 def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
@@ -71,6 +80,8 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     """
     settings.on_phase("homing", 0.0, None)
     graph.stop_policy()
+    if settings.baseline is not None:
+        graph.choose(plan.commander)
     robot = graph.robot()
     if robot.mode == RobotMode.FAULT:
         if settings.operator is not None:
@@ -89,8 +100,9 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
         graph.reset_scene(plan)
         _wait_for_placement(graph, plan)
         if settings.pose_source == "camera":
-            graph.set_camera(settings.condition.camera_of(plan.trial))
-            if reason := graph.look_anew(SIGHT_TIMEOUT_S):
+            graph.set_camera(settings.condition.camera_of(plan.disturbed_as))
+            # a VLA looks for itself
+            if plan.commander == "policy" and (reason := graph.look_anew(SIGHT_TIMEOUT_S)):
                 raise UnseenError(
                     f"the pose estimator did not see {', '.join(plan.scene.objects)} within {SIGHT_TIMEOUT_S:g} s: "
                     f"{reason}"

@@ -9,7 +9,7 @@ from vlajs.files import write_atomically
 from vlajs.session.conditions import CONDITIONS, UNDISTURBED
 from vlajs.session.journal import read_session
 from vlajs.session.records import SessionError
-from vlajs.session.statistics import Summary, summarise
+from vlajs.session.statistics import Summary, of, summarise
 
 CSV_FILE, TABLE_FILE = "robustness.csv", "robustness.md"
 COLUMNS = ("task", "condition", "pose_source", "seed", "trials", "successes", "low", "high", "median_time_to_success_s")
@@ -55,7 +55,7 @@ def read_conditions(folder: Path) -> list[ConditionResult]:
             condition=record.header.condition,
             pose_source=record.header.pose_source,
             seed=record.header.seed,
-            summary=summarise(record.results),
+            summary=summarise(of(record.results, "policy")),
         )
         for record in records
     ]

@@ -81,20 +81,36 @@ def run_trial(graph: Graph, plan: TrialPlan, settings: TrialSettings, recording:
         if recording is not None:
             graph.start_recording(recording)
         graph.publish_goal(plan.scene.goal_m)
-        load_policy(graph, settings)
+        if plan.commander == "policy":
+            load_policy(graph, settings)
         episode = graph.start_policy()
-        if episode.contract_id != settings.checkpoint.contract_id:
-            raise SessionError(
-                f"the policy node runs contract {episode.contract_id}, the session evaluates "
-                f"{settings.checkpoint.contract_id}: does the policy node see another file at "
-                f"{settings.checkpoint.path}, or does somebody else load policies into it?"
-            )
+        _require_contract(episode, plan, settings)
         return _Watch(graph, plan, settings, episode).run()
     except BaseException as error:  # Ctrl-C above all: whatever ends a trial, no policy goes on commanding
         error.add_note(come_to_rest(graph))
         raise
     finally:
         graph.stop_recording()
+
+
+def _require_contract(episode: Episode, plan: TrialPlan, settings: TrialSettings) -> None:
+    """Refuse to judge another policy or baseline than the session's.
+
+    Raises:
+        SessionError: which runs.
+    """
+    expected = settings.contract_id_of(plan.commander)
+    if episode.contract_id == expected:
+        return
+    if plan.commander == "baseline":
+        raise SessionError(
+            f"the baseline node runs {episode.contract_id}, the session compares with {expected}: another model, "
+            "instruction or parameter; restart server and node as the session began (baseline.json)"
+        )
+    raise SessionError(
+        f"the policy node runs contract {episode.contract_id}, the session evaluates {expected}: does the policy node "
+        f"see another file at {settings.checkpoint.path}, or does somebody else load policies into it?"
+    )
 
 
 def come_to_rest(graph: Graph) -> str:
@@ -162,6 +178,7 @@ def _unseen(plan: TrialPlan, reason: str) -> TrialReport:
         closest_m=None,
         judged_by="ground truth",
         ended_utc=utc_now(),
+        commander=plan.commander,
     )
     goal_m = [float(value) for value in plan.scene.goal_m]
     return TrialReport(result=result, paths=TrialPaths(trial=plan.trial, scene_seed=plan.scene_seed, goal_m=goal_m))
@@ -177,7 +194,7 @@ class _Watch:
         self._horizon_s = episode.horizon_s
         self._faults: tuple[str, ...] = ()
         self._pressed_s: float | None = None
-        self._disturbance = TrialDisturbance(settings.condition, plan.trial)
+        self._disturbance = TrialDisturbance(settings.condition, plan.disturbed_as)
         self._paths = TrialPaths(
             trial=plan.trial, scene_seed=plan.scene_seed, goal_m=[float(value) for value in plan.scene.goal_m]
         )
@@ -214,12 +231,12 @@ class _Watch:
             if policy is not None and policy.running_since_s is not None:
                 return policy.running_since_s
             if policy is not None and policy.phase in (PolicyPhase.STOPPED, PolicyPhase.REFUSED):
-                raise NotBegunError(f"the policy did not get going: {policy.reason}")
+                raise NotBegunError(f"the {self._plan.commander} did not get going: {policy.reason}")
             silent_s = 0.0 if self._graph.watch(WATCH_S) else silent_s + WATCH_S
             if self._graph.now_s() - begun_s > PREPARE_TIMEOUT_S or silent_s > SILENCE_S:
                 raise NotBegunError(
                     f"no first action within {self._graph.now_s() - begun_s:.1f} s of robot time: "
-                    "is the policy node alive and /policy/state published?"
+                    f"is its node alive and /{self._plan.commander}/state published?"
                 )
 
     def _follow(self, judge: TrialJudge) -> Verdict | None:
@@ -286,11 +303,15 @@ class _Watch:
             return "time_limit", "", now_s
         if policy is None or policy.silent_s > POLICY_SILENCE_S:
             mode = self._graph.robot().mode.name.lower()
-            return "policy_fault", f"the policy node no longer answers; the arm is {mode}", now_s
+            return "policy_fault", f"the {self._plan.commander} node no longer answers; the arm is {mode}", now_s
         if policy.phase == PolicyPhase.FINISHED:
             return "time_limit", "", max(now_s, self._start_s + self._horizon_s) + SETTLE_S
         if policy.phase == PolicyPhase.STOPPED:
-            return _outcome_of_stop(policy.reason), f"the policy stopped: {policy.reason}", now_s + SETTLE_S
+            return (
+                _outcome_of_stop(policy.reason),
+                f"the {self._plan.commander} stopped: {policy.reason}",
+                now_s + SETTLE_S,
+            )
         return None
 
     def _close(self, judge: TrialJudge, outcome: Outcome, cause: str, now_s: float) -> Verdict | None:
@@ -321,6 +342,7 @@ class _Watch:
             judged_by=verdict.judged_by,
             faults=self._faults,
             ended_utc=utc_now(),
+            commander=self._plan.commander,
         )
 
 
