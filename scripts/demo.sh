@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs both trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS]
+# Runs both trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS] [camera|truth]
+# camera: twin's camera -> detector -> pose estimator -> policy; truth: the policy is told where the cube is.
 # A policy that misses some trials does not stop the demo; the exit code tells whether both sessions ran to their end.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TRIALS=${1:-20}
+POSES=${2:-camera}
 SEED=${DEMO_SEED:-31415} # the scenes follow from the seed alone, so everyone sees the same trials
 INTERRUPTED=130
 
@@ -15,6 +17,7 @@ DEMOS=(
 )
 
 [[ $TRIALS =~ ^[1-9][0-9]*$ ]] || { echo "demo: TRIALS is '$TRIALS', give a whole number from 1" >&2 && exit 2; }
+[[ $POSES =~ ^(camera|truth)$ ]] || { echo "demo: POSES is '$POSES', give camera or truth" >&2 && exit 2; }
 cd "$ROOT"
 # Nothing of the demo leaves this machine, nor meets another ROS 2 graph on it.
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=${ROS_DOMAIN_ID:-42}
@@ -27,11 +30,11 @@ results=()
 for demo in "${DEMOS[@]}"; do
     read -r task bundle <<<"$demo"
     folder=sessions/$started-demo-$task
-    echo "== $task: $TRIALS trials of $bundle on the twin"
+    echo "== $task: $TRIALS trials of $bundle on the twin, object poses: $POSES"
     code=0
     # tee outlives Ctrl-C, so that the session can say how to resume
     .venv/bin/vlajs session run --task "$task" --checkpoint "$bundle" --launch twin --trials "$TRIALS" --seed "$SEED" \
-        --folder "$folder" | tee -i "$output" || code=$?
+        --pose-source "$POSES" --folder "$folder" | tee -i "$output" || code=$?
     [ "$code" -ne "$INTERRUPTED" ] || exit "$code"
     [ "$code" -eq 0 ] || status=1
     result=$(grep '^RESULT' "$output" | tail -n 1 || true)

@@ -79,6 +79,7 @@ class Pipeline:
         self._optics: Optics | None = None
         self._latest_ns = 0
         self._image_ns: int | None = None
+        self._since_ns = 0
         self._refusal = "no camera_info yet: is the camera running?"
         self._refusals: Counter[str] = Counter()
         self._images = 0
@@ -127,6 +128,13 @@ class Pipeline:
         with self._lock:
             self._note(kind, reason)
 
+    def forget(self, now_ns: int) -> None:
+        """Know nothing of any object until images taken from now on show it: somebody has set the scene anew."""
+        with self._lock:
+            self._watch_clock(now_ns)
+            self._estimator.reset()
+            self._since_ns = now_ns
+
     def process(
         self, image: NDArray[np.uint8], stamp_ns: int, now_ns: int, depth_m: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.uint8], View]:
@@ -168,7 +176,8 @@ class Pipeline:
             depth_m=None if depth_m is None else optics.rectify_depth(depth_m),
         )
         with self._lock:
-            self._estimator.observe(view)
+            if stamp_ns >= self._since_ns:  # an image may have been under way when the scene was set anew
+                self._estimator.observe(view)
             self._image_ns, self._refusal = stamp_ns, ""
             self._images += 1
         return rectified, view
@@ -227,6 +236,7 @@ class Pipeline:
             self._estimator.reset()
             self._tools.clear()
             self._done.clear()
+            self._since_ns = 0
             self._image_ns, self._refusal = None, "the clock was set back: waiting for images of the new time"
             self._latest_ns = now_ns
         self._latest_ns = max(self._latest_ns, now_ns)

@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
 from tests.support.processes import output_of_refused_start, own_domain, python
 from tests.support.seen_by_colour import picture_of
@@ -44,6 +45,7 @@ class Station(Tester):
         self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", STREAM_QOS)
         self.tools = self.node.create_publisher(PoseStamped, "/franka/tcp_pose", STREAM_QOS)
         self.states = self.node.create_publisher(RobotStatus, "/franka/status", RELIABLE_QOS)
+        self.forget = self.node.create_client(Trigger, "/perception/forget")
         self.node.create_subscription(PoseWithCovarianceStamped, "/objects/cube/pose", self.poses.append, STREAM_QOS)
         self.node.create_subscription(Image, "/perception/annotated", self.annotated.append, STREAM_QOS)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -192,6 +194,13 @@ def test_a_camera_that_cannot_be_measured_with_stops_the_poses(station: Station,
     station.info |= info
     station.until_refused(reason)
     station.reset()
+    station.until_tracking()
+
+
+def test_a_scene_set_anew_is_looked_at_anew(station: Station) -> None:
+    response = station.call(station.forget, Trigger.Request())
+    assert response.success, response.message
+    assert response.message == "looking anew for cube"
     station.until_tracking()
 
 

@@ -12,7 +12,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
@@ -46,6 +48,8 @@ class Listener(Tester):
         )
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
         self.reset_scene = self.node.create_client(ResetScene, "/twin/reset_scene")
+        self.push = self.node.create_client(Trigger, "/twin/push")
+        self.set_parameters = self.node.create_client(SetParameters, "/twin/set_parameters")
         self.inject_fault = self.node.create_client(Trigger, "/twin/inject_fault")
 
     def cube_m(self) -> np.ndarray:
@@ -117,6 +121,23 @@ def test_impossible_scene_is_refused_with_the_reason(listener: Listener) -> None
     response = listener.call(listener.reset_scene, ResetScene.Request(task="juggle", seed=1))
     assert not response.success
     assert "unknown task 'juggle'" in response.message
+
+
+def test_a_push_moves_the_cube_and_an_impossible_one_is_refused(listener: Listener) -> None:
+    listener.call(listener.reset_scene, ResetScene.Request(task="push_cube", seed=11))
+    before_m = listener.cube_m()
+    # 0.36 N less the friction of 0.4 * 0.064 kg * 9.81 m/s2 = 0.251 N: 1.7 m/s2 for 0.15 s, then 3.9 m/s2 of braking:
+    # 1.9 cm + 0.8 cm
+    for values, moved in (({"push_newton": [0.0, -0.36, 0.0], "push_s": 0.15}, True), ({"push_body": "table"}, False)):
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        listener.call(listener.set_parameters, SetParameters.Request(parameters=parameters))
+        response = listener.call(listener.push, Trigger.Request())
+        assert response.success is moved, response.message
+    assert "no object or link 'table'" in response.message
+    listener.until(lambda: bool(listener.cube_m()[1] < before_m[1] - 0.015), "the cube to move by more than 1.5 cm")
+    after_m = listener.cube_m()
+    assert after_m[1] == pytest.approx(before_m[1] - 0.027, abs=0.015)
+    assert after_m[0] == pytest.approx(before_m[0], abs=0.005)
 
 
 def test_injected_fault_shows_in_diagnostics(listener: Listener) -> None:

@@ -85,6 +85,18 @@ def test_a_clock_that_was_set_back_begins_anew() -> None:
     assert found.report(1250 * MS)[1][0].pose is not None
 
 
+def test_what_was_seen_before_the_scene_was_set_anew_is_forgotten() -> None:
+    found = running()
+    found.forget(1250 * MS)
+    (report,) = found.report(1255 * MS)[1]
+    assert (report.pose, report.status) == (None, Status.ABSENT)
+    for stamp_ms in (1249, 1264, 1330):  # the first was under way
+        show(found, stamp_ms)
+    assert found.report(1390 * MS)[1][0].pose is None
+    show(found, 1396)  # the third of the new scene
+    assert found.report(1450 * MS)[1][0].pose is not None
+
+
 def test_without_a_camera_that_fits_nothing_is_measured() -> None:
     found = pipeline()
     with pytest.raises(OpticsError, match="no camera_info yet"):

@@ -2,6 +2,7 @@
 
 Run as ``python -m tests.support.robot_stand_in [slide speed, m/s] [word ...]``; 0.2 m/s reaches the goal in half a
 second. Words: ``held``, the hand holds something until it is opened; ``slow``, the arm goes home until it is stopped;
+``camera``, tiny pictures;
 ``real``, an arm and a pose estimator on system time; ``flawed``, some measured poses are none, others in another frame.
 """
 
@@ -22,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 
 from tests.support.bundles import make_contract
@@ -35,6 +36,7 @@ PERIOD_S = 0.01
 STALE_S = 1.0  # longer than a busy machine delays a command, or the cube would pause
 SOURCE_HOLD_S = STALE_S + 1.0  # as on the bridge, a source keeps others out for longer than its commands stay fresh
 OPEN_M = 0.08
+PICTURE_STEPS = 5
 MANY_COMMANDS = 40  # said once, for those who read the log: a policy is well under way
 HOME_M = np.array([0.5, 0.0, 0.2])
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -63,6 +65,7 @@ class RobotStandIn(Node):
         self.target_out = self.create_publisher(PoseStamped, "/franka/target_pose", BEST_EFFORT)
         self.status_out = self.create_publisher(RobotStatus, "/franka/status", 1)
         self.measured_out = self.create_publisher(PoseWithCovarianceStamped, "/objects/cube/pose", BEST_EFFORT)
+        self.image_out = self.create_publisher(Image, "/camera/image_raw", BEST_EFFORT) if "camera" in words else None
         if not self.real:
             self.clock_out = self.create_publisher(Clock, "/clock", BEST_EFFORT)
             self.truth_out = self.create_publisher(PoseStamped, "/twin/objects/cube/pose", BEST_EFFORT)
@@ -150,6 +153,10 @@ class RobotStandIn(Node):
         joints.header.stamp = stamp
         self.joints_out.publish(joints)
         self.status_out.publish(self.status(stamp))
+        if self.image_out is not None and self.steps % PICTURE_STEPS == 0:
+            picture = Image(height=2, width=2, step=6, encoding="rgb8", data=bytes(12))
+            picture.header.stamp, picture.header.frame_id = stamp, "camera_optical_frame"
+            self.image_out.publish(picture)
 
     def measured(self, cube: PoseStamped) -> PoseWithCovarianceStamped:
         message = PoseWithCovarianceStamped()

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vlajs.control.command_filter import FilterConfig
 from vlajs.geometry import TOOL_DOWN_WXYZ, FloatArray, Pose
+from vlajs.session.conditions import USUAL_CAMERA, Push
 from vlajs.session.graph import Episode, PolicyView, RobotView, Sample
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan, plan_record, plan_trials, scene_seed_of
 from vlajs.session.preparation import TrialSettings
-from vlajs.session.records import Checkpoint, SessionError, SessionHeader, TrialResult
+from vlajs.session.records import Baseline, Checkpoint, Commander, SessionError, SessionHeader, TrialResult
 from vlajs.states import PolicyPhase, RobotMode
 from vlajs.tasks import get_task
 
@@ -23,22 +25,34 @@ CHECKPOINT = Checkpoint.of(Path(__file__), CONTRACT_ID, {})
 """A file that is there; the stand-in does not look into it."""
 
 
+BASELINE = Baseline(contract_id="vla-0123456789ab", settings={"backend": "vlajs", "instruction": "push <it>"})
+
+
 def make_settings(operator: Operator | None = None, **changes) -> TrialSettings:
     """Of trials of ``push_cube`` with :data:`CHECKPOINT`."""
     values = {"task": get_task("push_cube"), "checkpoint": CHECKPOINT, "control_rate_hz": 20.0, "operator": operator}
     return TrialSettings(**(values | changes))
 
 
-def make_header(*, trials: int = 3, seed: int = 7, task: str = "push_cube", sha256: str = "a" * 64, **changes):
-    """The header of a session on the twin."""
+def make_header(
+    *,
+    trials: int = 3,
+    seed: int = 7,
+    task: str = "push_cube",
+    sha256: str = "a" * 64,
+    compare: bool = False,
+    **changes,
+):
+    """The header of a session on the twin; ``trials`` scenes."""
+    plans = plan_trials(get_task(task), trials, seed, compare=compare)
     values = {
         "task": task,
         "instruction": get_task(task).instruction,
         "arm": "twin",
         "seed": seed,
-        "trials": trials,
+        "trials": len(plans),
         "checkpoint": Checkpoint(path="/policies/push.safetensors", sha256=sha256, contract_id=CONTRACT_ID),
-        "plan": plan_record(plan_trials(get_task(task), trials, seed)),
+        "plan": plan_record(plans),
         "record": False,
     }
     return SessionHeader(**(values | changes))
@@ -55,7 +69,10 @@ class FakeGraph:
         loaded: what the policy node was given last.
         ran: what it held at each start.
         stranger: somebody else who commands the arm all the time.
+        unseen: the pose estimator sees no object.
         bridge_silent: the bridge says nothing any more.
+        chosen: who may command; None while nobody was chosen.
+        started: who was at each start.
     """
 
     script: dict[int, str]
@@ -69,7 +86,10 @@ class FakeGraph:
     loaded: Path | None = None
     ran: list[Path | None] = field(default_factory=list)
     stranger: str = ""
+    unseen: bool = False
     bridge_silent: bool = False
+    chosen: Commander | None = None
+    started: list[Commander | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Nothing runs."""
@@ -105,6 +125,10 @@ class FakeGraph:
     def object_poses(self) -> dict[str, Pose]:
         return self._objects()
 
+    def choose(self, commander: Commander) -> None:
+        self.calls.append(f"choose {commander}")
+        self.chosen = commander
+
     def load_checkpoint(self, path: Path, control_rate_hz: float) -> None:
         self.calls.append("load_checkpoint")
         self.loaded = path
@@ -138,17 +162,30 @@ class FakeGraph:
         self.calls.append(f"reset_scene {plan.scene_seed}")
         self._plan, self._since_s = plan, None
 
+    def set_camera(self, parameters: dict[str, Any]) -> None:
+        changed = {name: value for name, value in parameters.items() if value != USUAL_CAMERA[name]}
+        self.calls.append(f"set_camera {self._elapsed():.1f} s {changed}")
+
+    def push(self, push: Push) -> None:
+        self.calls.append(f"push {self._elapsed():.1f} s {push.body} {push.newton[1]:g} N")
+
+    def look_anew(self, timeout_s: float) -> str:
+        self.calls.append("look_anew")
+        return "cube absent: not seen" if self.unseen else ""
+
     def publish_goal(self, goal_m: FloatArray) -> None:
         self.calls.append("publish_goal")
 
     def start_policy(self) -> Episode:
         self.calls.append("start_policy")
         self.ran.append(self.loaded)
+        self.started.append(self.chosen)
         self._since_s, self._phase, self._reason = self.time_s, PolicyPhase.RUNNING, ""
         if commander := self._commander():
             self._phase = PolicyPhase.STOPPED
             self._reason = f"the bridge refused 6 commands: {commander!r} commanded, one source at a time"
-        return Episode(contract_id=self.contract_id, horizon_s=HORIZON_S)
+        contract_id = BASELINE.contract_id if self.chosen == "baseline" else self.contract_id
+        return Episode(contract_id=contract_id, horizon_s=HORIZON_S)
 
     def start_recording(self, path: Path) -> None:
         self.calls.append(f"record {path.name}")

@@ -9,6 +9,8 @@ import pytest
 from vlajs.bringup import (
     DESCRIPTIONS,
     LIBFRANKA_PORT,
+    OPENVLA_BASELINE,
+    OPENVLA_BASELINE_TWIN,
     REAL_ROBOT,
     TWIN,
     TWIN_CAMERA_POSE,
@@ -29,6 +31,9 @@ from vlajs.launch_description import (
 from vlajs.policy.runner import AgeLimits
 from vlajs.tasks import get_task
 from vlajs.twin.scene import SceneConfig, require_objects
+from vlajs.vla.backend import VlaConfig
+from vlajs.vla.baseline import BaselineConfig
+from vlajs.vla.client import BACKENDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,6 +145,48 @@ def test_the_pose_estimator_knows_where_the_twins_camera_is() -> None:
     assert TWIN_CAMERA_POSE[3:] == pytest.approx(turned.tolist(), abs=1e-3)
 
 
+def test_beside_a_baseline_a_policy_waits_and_on_the_twin_there_is_a_camera() -> None:
+    for description, moved_by in (
+        (OPENVLA_BASELINE, ["franka_bridge"]),
+        (OPENVLA_BASELINE_TWIN, ["twin", "twin_camera", "franka_bridge"]),
+    ):
+        given = {"robot_ip": "127.1.2.3", "backend": "vlajs", "task": "push_cube", "horizon_s": "30"}
+        values = description.resolve(given)
+        assert [node.name for node in description.selected(values)] == [*moved_by, "vla_baseline"]
+        both = description.resolve({**given, "policy": "true"})
+        started = {node.name: parameters_of(node, both) for node in description.selected(both)}
+        assert list(started) == [*moved_by, "policy", "vla_baseline"]
+        assert started["policy"]["start_active"] is False
+        on_twin = description is OPENVLA_BASELINE_TWIN
+        expected = {"use_sim_time": on_twin, "backend": "vlajs", "task": "push_cube", "horizon_s": 30.0}
+        assert started["vla_baseline"] == expected
+    with pytest.raises(ValueError, match="backend:=openvla: expected openvla-rest or openpi or vlajs"):
+        OPENVLA_BASELINE.resolve({"robot_ip": "1.2.3.4", "backend": "openvla"})
+    with pytest.raises(ValueError, match=r"openvla_baseline needs backend:=\.\.\.: what the VLA server speaks"):
+        OPENVLA_BASELINE.resolve({"robot_ip": "1.2.3.4"})
+
+
+def test_the_defaults_shown_are_those_of_the_baseline_node() -> None:
+    (baseline,) = [node for node in OPENVLA_BASELINE.nodes if node.name == "vla_baseline"]
+    shown = {
+        each.name: each for each in OPENVLA_BASELINE.arguments if each.nodes_own and each.name in baseline.parameters
+    }
+    config, ages = BaselineConfig(instruction="x"), AgeLimits()
+    assert {name: each.parse(str(each.default)) for name, each in shown.items()} == {
+        "url": VlaConfig(backend="vlajs").url,
+        "convention": "",
+        "token_file": "",
+        "instruction": "",
+        "task": "",
+        "horizon_s": config.horizon_s,
+        "image_age_limit_s": config.image_age_limit_s,
+        "overlap": config.overlap,
+        "state_age_limit_s": ages.state_s,
+    }
+    (backend,) = [each for each in OPENVLA_BASELINE.arguments if each.name == "backend"]
+    assert set(backend.choices) == set(BACKENDS)
+
+
 def test_a_camera_on_the_arm_starts_the_pose_estimator() -> None:
     values = REAL_ROBOT.resolve({"robot_ip": "1.2.3.4", "camera": "true"})
     assert [node.name for node in REAL_ROBOT.selected(values)] == ["franka_bridge", "pose_estimator", "policy"]
@@ -206,7 +253,7 @@ def test_a_parameter_file_for_some_nodes_or_all_is_taken(tmp_path: Path) -> None
 
 
 def test_an_unknown_launch_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown launch 'robot': known are real_robot, twin"):
+    with pytest.raises(ValueError, match="unknown launch 'robot': known are real_robot, twin, openvla"):
         description_named("robot")
 
 

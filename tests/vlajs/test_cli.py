@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import make_bundle
+from tests.support.session_graph import make_header
 from vlajs import cli
 from vlajs.policy.bundle import save_bundle
+from vlajs.session.journal import SessionFolder
 
 VLAJS = str(Path(sys.executable).parent / "vlajs")
 
@@ -99,6 +101,43 @@ def test_an_unknown_subcommand_is_refused(
     code, _, err = run(capsys, monkeypatch, *words)
     assert code == 2
     assert f"unknown command '{' '.join(words)}': known are" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--launch-args", "url:=x"], "--launch-args are for --launch twin"),
+        (["--launch", "twin", "--baseline"], "openvla_baseline_twin needs backend:=...: what the VLA server speaks"),
+        (["--launch", "twin", "--launch-args", "url:=x"], "twin has no argument 'url'"),
+        (["--launch", "twin", "--baseline", "--launch-args", "policy:=false"], "policy: the session itself says so"),
+        (["--launch", "twin", "--baseline", "--launch-args", "backend"], "'backend' is not of the form key:=value"),
+    ],
+)
+def test_a_session_whose_nodes_cannot_be_started_makes_no_folder(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    bundle: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+) -> None:
+    folder = tmp_path / "session"
+    given = ["--task", "push_cube", "--checkpoint", str(bundle), "--folder", str(folder)]
+    code, _, err = run(capsys, monkeypatch, "session", "run", *given, *words)
+    assert code == 2
+    assert message in err
+    assert not folder.exists()
+
+
+def test_a_table_of_sessions_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    SessionFolder.create(tmp_path, make_header(compare=True)).close()
+    code, out, _ = run(capsys, monkeypatch, "session", "table", str(tmp_path))
+    assert (code, out.splitlines()[0]) == (0, "|  | push_cube |")
+    code, _, err = run(capsys, monkeypatch, "session", "table")
+    assert code == 2
+    assert "no folder given" in err
 
 
 @pytest.mark.parametrize("word", ["train", "evaluate"])

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from vlajs.bringup import TWIN
+from vlajs.bringup import OPENVLA_BASELINE, TWIN
+from vlajs.launch_description import Description
 
 
 @dataclass
@@ -76,9 +77,9 @@ def nodes_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, list[An
     launching = importlib.import_module("vlajs.launching")
     monkeypatch.delitem(sys.modules, "vlajs.launching")  # nobody else must meet the stand-ins
 
-    def run(**typed: str) -> dict[str, list[Any]]:
+    def run(description: Description = TWIN, **typed: str) -> dict[str, list[Any]]:
         context = Context(dict(typed))
-        results = [entity.execute(context) for entity in launching.launch_description(TWIN).entities]
+        results = [entity.execute(context) for entity in launching.launch_description(description).entities]
         return {node.values["name"]: node.values["parameters"] for node in results[-1]}
 
     return run
@@ -90,3 +91,20 @@ def test_defaults_that_nobody_typed_are_left_to_the_nodes(nodes_of: Callable[...
     (twin,), (bridge,) = nodes["twin"], nodes["franka_bridge"]
     # chosen once, for both
     assert twin == {"address": bridge["robot_ip"]}
+
+
+def test_a_baseline_on_an_arm_is_launched_with_what_was_typed(nodes_of: Callable[..., dict[str, list[Any]]]) -> None:
+    nodes = nodes_of(
+        OPENVLA_BASELINE, robot_ip="172.16.0.2", backend="openvla-rest", convention="openvla-bridge", instruction="push"
+    )
+    assert nodes == {
+        "franka_bridge": [{"use_sim_time": False, "robot_ip": "172.16.0.2"}],
+        "vla_baseline": [
+            {
+                "use_sim_time": False,
+                "backend": "openvla-rest",
+                "convention": "openvla-bridge",
+                "instruction": "push",
+            }
+        ],
+    }

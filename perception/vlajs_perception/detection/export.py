@@ -24,7 +24,7 @@ from vlajs_perception.rendering.dataset import DatasetError
 from vlajs_perception.rendering.labels import CORNERS
 from vlajs_perception.rendering.scene import CLASS_NAMES, GOAL
 
-_SAME_PX, _SAME_SHARE = 0.1, 0.01
+_SAME_PX, _SAME_SHARE = 0.3, 0.03
 """Boxes and keypoints that move by less, in pixels of the input, and scores and confidences, are the same."""
 _COMPARED_PICTURES, _COMPARED_PLACES = 4, 20
 _MIN_HALVED = 64

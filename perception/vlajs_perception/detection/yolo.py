@@ -37,6 +37,7 @@ class YoloDetector:
         max_overlap: float = 0.5,
         image_size_px: int | None = None,
         runtime: Runtime | None = None,
+        exact: bool = False,
     ) -> None:
         """Check the file.
 
@@ -47,6 +48,7 @@ class YoloDetector:
             max_overlap: intersection over union up to which two boxes of a class are two objects, in [0, 1].
             image_size_px: longer side of the network's input, if not the one it was trained with.
             runtime: what runs it; the first installed of ``inference.RUNTIMES`` if not given.
+            exact: whether to compute in single precision throughout, see :func:`inference.open_network`.
 
         Raises:
             ModelFileError: the file cannot be used.
@@ -62,6 +64,7 @@ class YoloDetector:
         self.card, self._model = read_model(file)
         self.runtime: Runtime = runtime or installed_runtime()
         self._file, self._threads, self._min_score, self._max_overlap = file, threads, min_score, max_overlap
+        self._exact = exact
         self._image_size_px = image_size_px or self.card.image_size_px
         self._ready: tuple[Letterbox, Run] | None = None
 
@@ -80,7 +83,7 @@ class YoloDetector:
             return
         letterbox = Letterbox.fit((height, width), self._image_size_px)
         try:
-            run = open_network(self._model, letterbox.input_shape, self._threads, self.runtime)
+            run = open_network(self._model, letterbox.input_shape, self._threads, self.runtime, exact=self._exact)
         except ModelFileError as error:
             raise ModelFileError(f"{self._file}: {error}") from error
         rows, columns = letterbox.input_shape

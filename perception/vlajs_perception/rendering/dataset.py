@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from vlajs_perception.files import write_whole
 from vlajs_perception.rendering.labels import CORNERS, HIDDEN, OUTSIDE, Label, camera_of, label_of
 from vlajs_perception.rendering.lens import through_the_lens
+from vlajs_perception.rendering.sapien_world import SapienWorld
 from vlajs_perception.rendering.scene import CLASS_NAMES, Ranges, SceneSample, draw_scene
 from vlajs_perception.rendering.world import World
 
@@ -36,6 +37,9 @@ _JPEG_QUALITY = 95
 _X_END = [4, 5, 7, 6]
 """Corners around the face at +x."""
 _COLOURS_BGR = ((60, 60, 255), (60, 200, 60), (255, 160, 60), (60, 220, 255))
+
+
+Renderer = Literal["mujoco", "sapien"]
 
 
 class DatasetError(ValueError):
@@ -55,6 +59,8 @@ class DatasetSettings:
     width_px: int = 640
     """Of the pictures."""
     height_px: int = 480
+    renderer: Renderer = "mujoco"
+    """What renders them; ManiSkill's, "sapien", for pictures to judge a detector with that never saw any of it."""
     ranges: Ranges = field(default_factory=Ranges)
 
     def __post_init__(self) -> None:
@@ -88,7 +94,7 @@ def render_dataset(
     missing = [index for index in range(images) if not (folder / "truth" / f"{index:06d}.json").exists()]
     progress(images - len(missing))
     if missing:
-        world = World(settings.width_px, settings.height_px)
+        world = _world_of(settings)
         try:
             for index in missing:
                 _render_one(folder, settings, world, index)
@@ -102,7 +108,8 @@ def render_dataset(
 def _begin(folder: Path, settings: DatasetSettings) -> None:
     text = json.dumps({"format": FORMAT, "classes": CLASS_NAMES, **asdict(settings)}, indent=1)
     file = folder / "settings.json"
-    if file.exists() and json.loads(file.read_text()) != json.loads(text):
+    # folders from before there was a choice were MuJoCo's
+    if file.exists() and {"renderer": "mujoco"} | json.loads(file.read_text()) != json.loads(text):
         raise DatasetError(
             f"{folder} holds pictures of other settings (see {file.name}): give the same, or another folder"
         )
@@ -112,7 +119,12 @@ def _begin(folder: Path, settings: DatasetSettings) -> None:
         write_whole(file, text.encode())
 
 
-def _render_one(folder: Path, settings: DatasetSettings, world: World, index: int) -> None:
+def _world_of(settings: DatasetSettings) -> World | SapienWorld:
+    kind = World if settings.renderer == "mujoco" else SapienWorld
+    return kind(settings.width_px, settings.height_px)
+
+
+def _render_one(folder: Path, settings: DatasetSettings, world: World | SapienWorld, index: int) -> None:
     sample = draw_scene([settings.seed, index], settings.ranges)
     image, shown = world.render(sample)
     camera = camera_of(sample, settings.width_px, settings.height_px)

@@ -12,7 +12,7 @@ def through_the_lens(image: Image, seed: int) -> Image:
     rng = np.random.default_rng(seed)
     picture = image.astype(np.float32) / 255.0
     gain = rng.uniform(0.7, 1.3) * rng.uniform(0.93, 1.07, 3)
-    picture = (picture ** rng.uniform(0.7, 1.4) * gain).astype(np.float32)
+    picture = (picture ** rng.uniform(0.6, 1.2) * gain).astype(np.float32)
     if rng.random() < 0.4:
         picture = _motion_blur(picture, length_px=int(rng.integers(2, 8)), angle_rad=rng.uniform(0, np.pi))
     if rng.random() < 0.6:

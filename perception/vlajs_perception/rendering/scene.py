@@ -39,7 +39,7 @@ class Ranges:
     peg_half_length_m: tuple[float, float] = (0.07, 0.13)
     peg_half_width_m: tuple[float, float] = (0.012, 0.027)
     goal_radius_m: tuple[float, float] = (0.025, 0.1)
-    camera_distance_m: tuple[float, float] = (0.55, 1.2)
+    camera_distance_m: tuple[float, float] = (0.5, 1.1)
     """From the point it looks at."""
     camera_azimuth_rad: tuple[float, float] = (-1.3, 1.3)
     """0 looks at the robot from across the table, positive from its left."""
@@ -47,7 +47,7 @@ class Ranges:
     """Above the horizon."""
     camera_roll_rad: tuple[float, float] = (-0.08, 0.08)
     """At most a quarter turn: keypoints are counted from the front, and down in the picture says where that is."""
-    fovy_rad: tuple[float, float] = (0.65, 1.1)
+    fovy_rad: tuple[float, float] = (0.6, 1.0)
     """Vertical field of view."""
     present: tuple[float, float, float, float] = (0.8, 0.5, 0.2, 0.4)
     """Probability that each class is in the picture; pictures of nothing are wanted too."""
@@ -156,7 +156,7 @@ def draw_scene(seed: Sequence[int], ranges: Ranges) -> SceneSample:
         camera_axes=axes,
         fovy_rad=float(rng.uniform(*ranges.fovy_rad)),
         lights=_draw_lights(rng, ranges),
-        ambient=rng.uniform(0.1, 0.45) * rng.uniform(0.85, 1.0, 3),
+        ambient=rng.uniform(0.2, 0.55) * rng.uniform(0.85, 1.0, 3),
         texture_seed=int(rng.integers(2**31)),
         lens_seed=int(rng.integers(2**31)),
     )
@@ -213,7 +213,7 @@ def _draw_colours(rng: np.random.Generator, kind: int) -> FloatArray:
     """Mostly saturated colours, any hue; half of the pegs have two."""
     colours = np.ones((2, 4))
     for row in colours:
-        row[:3] = _hsv(rng.random(), rng.uniform(0.3, 1.0) ** 0.5, rng.uniform(0.25, 1.0))
+        row[:3] = _hsv(rng.random(), rng.uniform(0.3, 1.0) ** 0.5, rng.uniform(0.4, 1.0))
     if kind in (CUBE, BOX) or (kind == PEG and rng.random() < 0.5):
         colours[1] = colours[0]
     if kind == GOAL:
@@ -273,9 +273,9 @@ def _draw_clutter(rng: np.random.Generator, ranges: Ranges, objects: tuple[Place
 def _draw_lights(rng: np.random.Generator, ranges: Ranges) -> FloatArray:
     lights = np.zeros((LIGHT_COUNT, 7))
     lights[:, :3] = rng.uniform([-1.5, -1.5, 0.8], [2.0, 1.5, 2.5], (LIGHT_COUNT, 3))
-    brightness = rng.uniform(0.05, 0.7, (LIGHT_COUNT, 1)) * (rng.random((LIGHT_COUNT, 1)) < 0.8)
+    brightness = rng.uniform(0.1, 0.7, (LIGHT_COUNT, 1)) * (rng.random((LIGHT_COUNT, 1)) < 0.8)
     lights[:, 3:6] = brightness * rng.uniform(0.75, 1.0, (LIGHT_COUNT, 3))
-    lights[0, 3:6] = np.maximum(lights[0, 3:6], 0.15)
+    lights[0, 3:6] = np.maximum(lights[0, 3:6], 0.3)
     lights[0, 6] = rng.random() < ranges.shadows
     return lights
 

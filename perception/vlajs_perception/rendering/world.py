@@ -82,7 +82,6 @@ class World:
         self._bodies = {kind: model.body(CLASS_NAMES[kind]).mocapid[0] for kind in PARTS}
         self._clutter = [model.geom(f"clutter_{index}").id for index in range(CLUTTER_COUNT)]
         self._options = mujoco.MjvOption()
-        self._hand = model.body("hand").id
 
     def render(self, sample: SceneSample) -> tuple[Image, NDArray[np.int8]]:
         """The picture (H, W, 3) RGB, and which class each pixel shows (H, W), -1 for none."""
@@ -136,7 +135,7 @@ class World:
         model.cam_fovy[camera] = np.degrees(sample.fovy_rad)
         mujoco.mj_forward(model, data)
         if sample.reach_m is not None:
-            self._reach(sample.reach_m)
+            _reach(model, data, sample.reach_m)
 
     def _resize(self, geom: int, size_m: FloatArray) -> None:
         self._model.geom_size[geom] = size_m
@@ -171,24 +170,46 @@ class World:
             self._model.tex_data[start : start + pixels.size] = pixels
             mujoco.mjr_uploadTexture(self._model, self._renderer._mjr_context, texture)
 
-    def _reach(self, target_m: FloatArray) -> None:
-        """Bring the tool's middle to a point by damped least squares; how well does not matter."""
-        model, data = self._model, self._data
-        jacobian = np.zeros((3, model.nv))
-        target = np.maximum(target_m, [-1.0, -1.0, _MIN_HEIGHT_M])
-        for _ in range(40):
-            rotation = data.xmat[self._hand].reshape(3, 3)
-            tool = data.xpos[self._hand] + _TOOL_IN_HAND_M * rotation[:, 2]
-            error = target - tool
-            if np.linalg.norm(error) < 2e-3:
-                return
-            mujoco.mj_jac(model, data, jacobian, None, tool, self._hand)
-            arm = jacobian[:, :7]
-            step = arm.T @ np.linalg.solve(arm @ arm.T + 0.05**2 * np.eye(3), np.clip(error, -0.1, 0.1))
-            data.qpos[:7] = np.clip(data.qpos[:7] + step, model.jnt_range[:7, 0], model.jnt_range[:7, 1])
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_comPos(model, data)
-            mujoco.mj_camlight(model, data)
+
+class ArmPoser:
+    """Which joints bring the arm to where a sample has it; renders nothing."""
+
+    def __init__(self) -> None:
+        """Compile the arm alone.
+
+        Raises:
+            RenderError: its model is not installed.
+        """
+        self._model: Any = _arm_spec().compile()
+        self._data: Any = mujoco.MjData(self._model)
+
+    def joints_rad(self, sample: SceneSample) -> FloatArray:
+        """Shape (9,): arm and fingers."""
+        self._data.qpos[:9] = sample.joints_rad
+        mujoco.mj_forward(self._model, self._data)
+        if sample.reach_m is not None:
+            _reach(self._model, self._data, sample.reach_m)
+        return np.array(self._data.qpos[:9])
+
+
+def _reach(model: Any, data: Any, target_m: FloatArray) -> None:
+    """Bring the tool's middle to a point by damped least squares; how well does not matter."""
+    hand = model.body("hand").id
+    jacobian = np.zeros((3, model.nv))
+    target = np.maximum(target_m, [-1.0, -1.0, _MIN_HEIGHT_M])
+    for _ in range(40):
+        rotation = data.xmat[hand].reshape(3, 3)
+        tool = data.xpos[hand] + _TOOL_IN_HAND_M * rotation[:, 2]
+        error = target - tool
+        if np.linalg.norm(error) < 2e-3:
+            return
+        mujoco.mj_jac(model, data, jacobian, None, tool, hand)
+        arm = jacobian[:, :7]
+        step = arm.T @ np.linalg.solve(arm @ arm.T + 0.05**2 * np.eye(3), np.clip(error, -0.1, 0.1))
+        data.qpos[:7] = np.clip(data.qpos[:7] + step, model.jnt_range[:7, 0], model.jnt_range[:7, 1])
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_camlight(model, data)
 
 
 def parts_of(placed: Placed) -> list[tuple[FloatArray, FloatArray, int]]:
@@ -213,9 +234,7 @@ def parts_of(placed: Placed) -> list[tuple[FloatArray, FloatArray, int]]:
 
 
 def _build_spec(width: int, height: int) -> Any:
-    assets = _arm_assets()
-    spec: Any = mujoco.MjSpec.from_file(str(assets / "fr3.xml"))
-    spec.meshdir = str(assets / "meshes")
+    spec = _arm_spec()
     spec.visual.quality.offsamples, spec.visual.quality.shadowsize = 0, 1024
     spec.visual.global_.offwidth, spec.visual.global_.offheight = width, height
     for name in _TEXTURES:
@@ -251,6 +270,13 @@ def _build_spec(width: int, height: int) -> Any:
     return spec
 
 
+def _arm_spec() -> Any:
+    assets = _arm_assets()
+    spec: Any = mujoco.MjSpec.from_file(str(assets / "fr3.xml"))
+    spec.meshdir = str(assets / "meshes")
+    return spec
+
+
 def _arm_assets() -> Path:
     """Folder with the arm's model and meshes, which franky-sim brings.
 
@@ -267,7 +293,7 @@ def _arm_assets() -> Path:
 def draw_texture(rng: np.random.Generator) -> Image:
     """A surface (256, 256, 3): plain, smooth patches, tiles or stripes, more or less strong."""
     size = _TEXTURE_PX
-    base = rng.uniform(0.05, 0.95) * rng.uniform(0.75, 1.0, 3)
+    base = rng.uniform(0.15, 0.95) * rng.uniform(0.75, 1.0, 3)
     cells = rng.integers(2, 40, 2)
     if rng.random() < 0.3:
         cells[int(rng.integers(2))] = 1  # stripes

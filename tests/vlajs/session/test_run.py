@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.session_graph import CHECKPOINT, FakeGraph, make_header, make_settings
+from vlajs.session.conditions import CONDITIONS
 from vlajs.session.graph import Episode, Sample
 from vlajs.session.journal import SessionFolder, read_session
 from vlajs.session.operator import Operator
@@ -105,6 +106,40 @@ def test_object_out_of_place_is_refused():
 def test_other_policy_is_refused():
     with pytest.raises(SessionError, match="the policy node runs contract pick"):
         trial(FakeGraph({}, contract_id="pick"))
+
+
+def test_a_scene_set_anew_is_looked_at_anew_before_the_policy_starts() -> None:
+    graph = FakeGraph({1: "push"})
+    assert run_trial(graph, PLANS[0], make_settings(pose_source="camera")).result.success
+    order = [call.split()[0] for call in graph.calls]
+    assert order[2:5] == ["reset_scene", "set_camera", "look_anew"]
+    assert "set_camera 0.0 s {}" in graph.calls  # what an earlier session changed is put back
+
+
+def test_what_the_camera_does_not_see_is_a_failure_and_no_reason_to_end() -> None:
+    graph = FakeGraph({}, unseen=True)
+    report = run_trial(graph, PLANS[0], make_settings(pose_source="camera"))
+    assert (report.result.success, report.result.outcome, report.halt) == (False, "object_lost", "")
+    assert report.result.reason == "the pose estimator did not see cube within 5 s: cube absent: not seen"
+    assert "start_policy" not in graph.calls
+
+
+@pytest.mark.parametrize(
+    ("condition", "trial_index", "calls"),
+    [
+        # half a second in the lens is covered, a second later it is clear; the cube is at the goal after 1 s
+        ("occlusion", 0, ["set_camera 0.0 s {}", "set_camera 0.5 s {'occluded': True}"]),
+        ("textures", 1, ["set_camera 0.0 s {'textures': 2}"]),
+        ("clutter", 2, ["set_camera 0.0 s {'clutter': 6, 'clutter_seed': 3}"]),
+        ("object_push", 0, ["set_camera 0.0 s {}", "push 0.3 s cube 0.36 N"]),
+        ("arm_push", 1, ["set_camera 0.0 s {}", "push 0.5 s fr3_link6 -10 N"]),
+    ],
+)
+def test_a_trial_is_disturbed_as_its_condition_says(condition: str, trial_index: int, calls: list[str]) -> None:
+    graph = FakeGraph({})
+    settings = make_settings(pose_source="camera", condition=CONDITIONS[condition])
+    run_trial(graph, PLANS[trial_index], settings)
+    assert [call for call in graph.calls if call.startswith(("set_camera", "push "))] == calls
 
 
 def test_policy_swapped_between_trials_is_swapped_back(tmp_path: Path):

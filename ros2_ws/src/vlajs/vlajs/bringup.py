@@ -7,6 +7,7 @@
 import random
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vlajs.launch_description import AnyOf, Argument, Description, Is, NodeSpec, Use, Value
@@ -92,7 +93,11 @@ def _policy_node(use_sim_time: bool) -> NodeSpec:
 
 _CAMERA_ARGUMENTS = (
     Argument(
-        name="detector", kind=Path, default="", description="trained detector of the pose estimator", nodes_own=True
+        name="detector",
+        kind=Path,
+        default="",
+        description="trained detector of the pose estimator; the one that comes with it if empty",
+        nodes_own=True,
     ),
     Argument(
         name="task",
@@ -236,4 +241,118 @@ TWIN = Description(
     ),
 )
 
-DESCRIPTIONS: dict[str, Description] = {description.name: description for description in (REAL_ROBOT, TWIN)}
+_BASELINE_ARGUMENTS = (
+    Argument(
+        name="backend",
+        kind=str,
+        default=None,
+        description="what the VLA server speaks",
+        choices=("openvla-rest", "openpi", "vlajs"),
+    ),
+    Argument(
+        name="url",
+        kind=str,
+        default="http://127.0.0.1:8000",
+        description="address of the VLA server; ws:// with openpi",
+        nodes_own=True,
+    ),
+    Argument(
+        name="convention",
+        kind=str,
+        default="",
+        description="what its actions mean (openvla-maniskill, openvla-bridge); needed where it does not say so itself",
+        nodes_own=True,
+    ),
+    Argument(
+        name="token_file",
+        kind=Path,
+        default="",
+        description="file whose first line is the server's token; needed for a server on another machine",
+        nodes_own=True,
+    ),
+    Argument(
+        name="instruction",
+        kind=str,
+        default="",
+        description="what the VLA is told; that of task:= if empty",
+        nodes_own=True,
+    ),
+    Argument(
+        name="horizon_s",
+        kind=float,
+        default="60.0",
+        description="time from the VLA's first action to the end of its episode, s",
+        nodes_own=True,
+    ),
+    Argument(
+        name="image_age_limit_s",
+        kind=float,
+        default="1.0",
+        description="an answer to an older picture is dropped, s",
+        nodes_own=True,
+    ),
+    Argument(
+        name="overlap",
+        kind=bool,
+        default="false",
+        description="whether the VLA is asked while its last action is still being carried out",
+        nodes_own=True,
+    ),
+)
+
+_OTHERWISE_BESIDE_A_BASELINE = {
+    "policy": {
+        "default": "false",
+        "description": "whether to start the policy node, too: inactive, for a session that compares the two",
+    },
+    "task": {"description": "task whose instruction the VLA is told, and whose objects a pose estimator looks for"},
+}
+
+
+def _with_baseline(launch: Description, *, name: str, summary: str, use_sim_time: bool) -> Description:
+    """A launch with the baseline node as its commander; a policy, if any, waits inactive."""
+    baseline = NodeSpec(
+        module="vla_baseline_node",
+        name="vla_baseline",
+        parameters={
+            "use_sim_time": use_sim_time,
+            **{argument.name: Use(argument.name) for argument in _BASELINE_ARGUMENTS},
+            "task": Use("task"),
+            "state_age_limit_s": Use("state_age_limit_s"),
+        },
+    )
+    arguments = [replace(each, **_OTHERWISE_BESIDE_A_BASELINE.get(each.name, {})) for each in launch.arguments]
+    nodes = [
+        replace(node, parameters={**node.parameters, "start_active": False}) if node.name == "policy" else node
+        for node in launch.nodes
+    ]
+    return replace(
+        launch,
+        name=name,
+        summary=summary,
+        arguments=(*arguments, *_BASELINE_ARGUMENTS),
+        nodes=(*nodes, baseline),
+    )
+
+
+OPENVLA_BASELINE = _with_baseline(
+    REAL_ROBOT,
+    name="openvla_baseline",
+    summary="bridge and a VLA alone on a Franka arm, which sees /camera/image_raw of your camera's driver",
+    use_sim_time=False,
+)
+
+OPENVLA_BASELINE_TWIN = _with_baseline(
+    replace(
+        TWIN,
+        arguments=tuple(argument for argument in TWIN.arguments if argument.name != "camera"),
+        nodes=tuple(replace(node, condition=None) if node.name == "twin_camera" else node for node in TWIN.nodes),
+    ),
+    name="openvla_baseline_twin",
+    summary="the simulated arm with its camera, bridge and a VLA alone, all on robot time",
+    use_sim_time=True,
+)
+
+DESCRIPTIONS: dict[str, Description] = {
+    description.name: description for description in (REAL_ROBOT, TWIN, OPENVLA_BASELINE, OPENVLA_BASELINE_TWIN)
+}

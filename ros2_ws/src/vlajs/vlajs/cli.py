@@ -70,7 +70,7 @@ class Up:
     """Start the nodes of a launch and stop them all on Ctrl-C: vlajs up twin checkpoint:=policy.safetensors"""
 
     launch: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LAUNCH")]
-    """Which one: real_robot or twin."""
+    """Which one: real_robot, twin, openvla_baseline or openvla_baseline_twin."""
     arguments: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="KEY:=VALUE")] = ()
     """key:=value words; --show-args lists the keys."""
     show_args: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -134,8 +134,11 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
         {"show": _tyro(bundle_show, "bundle show"), "verify": _tyro(bundle_verify, "bundle verify")},
         "show or verify policy bundles",
     ),
-    "up": (up, "start the nodes of a launch: real_robot or twin"),
-    "session": ({name: _session(name) for name in ("run", "resume", "report")}, "run evaluation trials, report them"),
+    "up": (up, "start the nodes of a launch: real_robot, twin, or a VLA alone (openvla_baseline)"),
+    "session": (
+        {name: _session(name) for name in ("run", "resume", "report", "table", "robustness")},
+        "run evaluation trials, report them",
+    ),
     "identify": (_module("vlajs.nodes.identify", "vlajs"), "measure the response of bridge and arm for training"),
     "train": (_module("vlajs_training.train", "vlajs-training"), "train a policy"),
     "evaluate": (_module("vlajs_training.evaluate", "vlajs-training"), "evaluate a policy in simulation"),

@@ -60,11 +60,11 @@ def refuse_on(*refusals: type[Exception]) -> Callable[[NodeTransition[NodeT]], N
 def run_lifecycle_node(factory: Callable[[], LifecycleNode], *, executor_threads: int = 2) -> int:
     """Create a lifecycle node, configure and activate it, spin until a signal, wind it down.
 
-    The node gets a parameter ``autostart`` (bool, default true); with false it waits unconfigured for whoever
-    manages it. A parameter that the node does not have, or that is of another type, refuses the start. On SIGINT or
-    SIGTERM the node is deactivated and cleaned up while its context is still valid, so a last message or command can
-    be sent; a signal more than 2 s later interrupts that. ``on_deactivate`` stops what ``on_activate`` started,
-    ``on_cleanup`` frees what ``on_configure`` took.
+    The node gets two parameters (bool, default true): with ``autostart`` false it waits unconfigured for whoever
+    manages it, with ``start_active`` false configured. A parameter that the node does not have, or that is of another
+    type, refuses the start. On SIGINT or SIGTERM the node is deactivated and cleaned up while its context is still
+    valid, so a last message or command can be sent; a signal more than 2 s later interrupts that. ``on_deactivate``
+    stops what ``on_activate`` started, ``on_cleanup`` frees what ``on_configure`` took.
 
     Args:
         factory: makes the node, after rclpy has been initialised; usually the node's class.
@@ -173,16 +173,18 @@ def _log_failing_transitions(node: LifecycleNode) -> None:
 
 
 def _start(node: LifecycleNode) -> bool:
-    """Configure and activate if ``autostart`` says so; False if the node refused."""
+    """Configure and activate as far as the parameters say so; False if the node refused."""
     try:
         autostart = declare(node, "autostart", True)
+        start_active = declare(node, "start_active", True)
         refuse_unknown(node)
     except ParameterError as error:
         node.get_logger().fatal(f"{error}: exiting")
         return False
     if not autostart:
         return True
-    for name, transition in (("configure", node.trigger_configure), ("activate", node.trigger_activate)):
+    transitions = (("configure", node.trigger_configure), ("activate", node.trigger_activate))
+    for name, transition in transitions if start_active else transitions[:1]:
         if transition() != TransitionCallbackReturn.SUCCESS:
             node.get_logger().fatal(f"{name} did not succeed (see the reason above): exiting")
             return False

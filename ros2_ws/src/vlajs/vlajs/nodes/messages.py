@@ -22,6 +22,9 @@ JOINT_NAMES = [*(f"panda_joint{number}" for number in range(1, 8)), "panda_finge
 """Of the arm and its fingers, in the order of every joint state."""
 
 IMAGE_TOPIC = "/camera/image_raw"
+FORGET_SERVICE = "/perception/forget"
+"""Of the pose estimator: somebody has set the scene anew."""
+
 CAMERA_INFO_TOPIC = "/camera/camera_info"
 CAMERA_FRAME = "camera_optical_frame"
 """x right, y down, z ahead."""

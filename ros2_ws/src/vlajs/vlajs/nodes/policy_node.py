@@ -9,30 +9,30 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Vector3
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from vlajs.nodes.commander import Commander, CommanderError
 from vlajs.nodes.lifecycle import refuse_on, run_lifecycle_node
-from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS
+from vlajs.nodes.messages import LATCHED_QOS
 from vlajs.nodes.parameters import declare
 from vlajs.nodes.policy_inputs import PolicyInputs
 from vlajs.nodes.tick_clock import RobotClock, tick_clock
 from vlajs.policy.actions import Increment
 from vlajs.policy.bundle import PolicyBundle, load_bundle
-from vlajs.policy.contract import BASE_FRAME, Contract, ContractError
+from vlajs.policy.contract import Contract, ContractError
 from vlajs.policy.deadline import NS_PER_S, ClockStalledError, run_ticks
 from vlajs.policy.runner import SOURCE, AgeLimits, EpisodeRunner, limits_mismatch, object_topics, unknown_size
 from vlajs.states import PolicyPhase
-from vlajs_msgs.msg import EndEffectorDelta, PolicyState
+from vlajs_msgs.msg import PolicyState
 from vlajs_msgs.srv import LoadCheckpoint, StartPolicy
 
 STATE_RATE_HZ = 5.0
+ALONE_PERIOD_S = 0.5
 JOIN_TIMEOUT_S = 5.0
 
 
@@ -48,12 +48,12 @@ class PolicyNode(LifecycleNode):
         declare(self, "status_age_limit_s", defaults.status_s)
         declare(self, "objects_age_limit_s", defaults.objects_s)
         declare(self, "stale_grace_s", defaults.grace_s)
-        self._lock = threading.RLock()  # guards _bundle, _episode, _refused, _sequence and every publication
+        self._lock = threading.RLock()  # guards _bundle, _episode, _refused, _commander and every publication
         self._bundle: PolicyBundle | None = None
         self._episode: EpisodeRunner | None = None
         self._episodes = 0
         self._overruns = 0
-        self._sequence = 0
+        self._commander = Commander(self, SOURCE)
         self._refused = ""
         self._published: tuple[PolicyPhase, str, int] | None = None
         self._active = False
@@ -72,7 +72,6 @@ class PolicyNode(LifecycleNode):
         contract = self._bundle.contract
         self._tick_clock = tick_clock(self)
         self._inputs = PolicyInputs(self, self._tick_clock, object_topics(contract).values())
-        self._commands = self.create_publisher(EndEffectorDelta, "/command/ee_delta", RELIABLE_QOS)
         self._states = self.create_publisher(PolicyState, "/policy/state", LATCHED_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._served = [
@@ -86,6 +85,7 @@ class PolicyNode(LifecycleNode):
         self._reports = [
             self.create_timer(1.0 / STATE_RATE_HZ, self._publish_state, clock=steady),
             self.create_timer(1.0, self._publish_diagnostics, clock=steady),
+            self.create_timer(ALONE_PERIOD_S, self._end_beside_another, clock=steady),
         ]
         self.get_logger().info(
             f"loaded {contract.contract_id}: {contract.task}, {contract.control_rate_hz:g} Hz, "
@@ -93,8 +93,10 @@ class PolicyNode(LifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
+    @refuse_on(CommanderError)
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """From now on episodes may be started."""
+        """From now on episodes may be started; refused while another commander is active."""
+        self._commander.open()
         self._active = True
         return super().on_activate(state)
 
@@ -102,6 +104,7 @@ class PolicyNode(LifecycleNode):
         """End the episode; its thread has gone when this returns."""
         self._active = False
         self._end_episode("the policy node was deactivated")
+        self._commander.close()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -111,7 +114,7 @@ class PolicyNode(LifecycleNode):
             self.destroy_timer(timer)
         for service in self._served:
             self.destroy_service(service)
-        for publisher in (self._commands, self._states, self._diagnostics):
+        for publisher in (self._states, self._diagnostics):
             self.destroy_publisher(publisher)
         if self._inputs is not None:
             self._inputs.close()
@@ -125,6 +128,7 @@ class PolicyNode(LifecycleNode):
         """End the episode."""
         self._active = False
         self._end_episode("the policy node shut down")
+        self._commander.close()
         return TransitionCallbackReturn.SUCCESS
 
     def _age_limits_from_parameters(self) -> AgeLimits:
@@ -175,12 +179,14 @@ class PolicyNode(LifecycleNode):
             raise ValueError("the policy node is not active: activate it first")
         if self._running():
             raise ValueError("an episode is running: call /policy/stop first")
+        self._commander.require_alone()
         _check_task(bundle.contract, task)
         assert self._inputs is not None, "configured"
         now_s = self._tick_clock.now_ns() / NS_PER_S
         self._episode = EpisodeRunner(bundle, self._inputs.readings(), self._age_limits, now_s)
         self._episodes += 1
-        self._sequence = self._overruns = 0
+        self._commander.begin()
+        self._overruns = 0
         self._refused = ""
         self._cancel = threading.Event()
         self._thread = threading.Thread(target=self._run_episode, args=(self._episode, self._cancel), name="ticks")
@@ -289,17 +295,20 @@ class PolicyNode(LifecycleNode):
             return episode.active
 
     def _send(self, increment: Increment, stamp_ns: int, contract_id: str) -> None:
-        command = EndEffectorDelta()
-        command.header.frame_id = BASE_FRAME
-        command.header.stamp = Time(sec=stamp_ns // NS_PER_S, nanosec=stamp_ns % NS_PER_S)
-        command.sequence = self._sequence
-        command.delta_pos_m = _vector(increment.delta_pos_m)
-        command.delta_rotvec_rad = _vector(increment.delta_rotvec_rad)
-        command.gripper_width_m = float(increment.gripper_width_m)
-        command.source = SOURCE
-        command.contract_id = contract_id
-        self._commands.publish(command)
-        self._sequence += 1
+        self._commander.send(
+            increment.delta_pos_m,
+            increment.delta_rotvec_rad,
+            increment.gripper_width_m,
+            stamp_ns=stamp_ns,
+            contract_id=contract_id,
+        )
+
+    def _end_beside_another(self) -> None:
+        """End a running episode when another commander has come up."""
+        with self._lock:
+            if self._episode is not None and self._episode.active and (rival := self._commander.rival()):
+                self.get_logger().error(f"the episode ends: {rival}")
+                self._episode.stop(rival)
 
     def _end_episode(self, reason: str) -> None:
         """Stop the episode and wait for its thread; no command follows."""
@@ -376,11 +385,6 @@ def _check_task(contract: Contract, expected: str) -> None:
     """
     if contract.task != expected:
         raise ContractError(f"the policy's task is {contract.task!r}, {expected!r} was asked for; load a policy for it")
-
-
-def _vector(values: object) -> Vector3:
-    x, y, z = (float(value) for value in values)  # type: ignore[attr-defined]
-    return Vector3(x=x, y=y, z=z)
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from vlajs_perception.fit_settings import Table
 from vlajs_perception.image_guard import GuardSettings
 from vlajs_perception.objects import box
 from vlajs_perception.rigid import checked_transform, matrix_of, transform
+from vlajs_perception.shipped import DETECTOR
 from vlajs_perception.tracker import TrackerSettings
 
 DETECTED_AS = {"cube": "cube", "peg": "peg"}
@@ -92,9 +93,9 @@ def config_of(node: Node) -> EstimatorConfig:
     """
     # rclpy has no public list of a node's parameters
     given: dict[str, Any] = {name: node.get_parameter(name).value for name in node._parameters}
-    detector = Path(str(given["detector"]))
+    detector = Path(str(given["detector"])) if given["detector"] else DETECTOR
     if not detector.is_file():
-        raise ValueError(f"parameter detector is {str(given['detector'])!r}, no such file: give a trained detector")
+        raise ValueError(f"parameter detector is {str(detector)!r}, no such file: give a trained detector")
     min_score, rate_hz, threads = float(given["min_score"]), float(given["publish_rate_hz"]), int(given["threads"])
     for name, value, limit in (("min_score", min_score, 1.0), ("publish_rate_hz", rate_hz, MAX_RATE_HZ)):
         if not 0.0 < value <= limit:

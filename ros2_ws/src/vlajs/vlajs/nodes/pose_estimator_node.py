@@ -21,6 +21,7 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
 
 from vlajs.nodes.camera_messages import (
     MessageRefusedError,
@@ -30,7 +31,7 @@ from vlajs.nodes.camera_messages import (
     image_message,
 )
 from vlajs.nodes.lifecycle import refuse_on, run_lifecycle_node
-from vlajs.nodes.messages import RELIABLE_QOS, STREAM_QOS, stamp_ns_of
+from vlajs.nodes.messages import FORGET_SERVICE, RELIABLE_QOS, STREAM_QOS, stamp_ns_of
 from vlajs.nodes.policy_inputs import base_pose_from
 from vlajs.nodes.pose_estimator_config import EstimatorConfig, config_of, declare_parameters
 from vlajs.nodes.pose_estimator_messages import estimate_message, gripper_from, health_status
@@ -100,6 +101,7 @@ class PoseEstimatorNode(LifecycleNode):
             (RobotStatus, STATUS_TOPIC, self._on_status, RELIABLE_QOS),
         ]
         self._listened = [self.create_subscription(*what) for what in listened]
+        self._forget_service = self.create_service(Trigger, FORGET_SERVICE, self._on_forget)
         # what is wrong is said even when robot time stands still
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers_open = [
@@ -132,6 +134,7 @@ class PoseEstimatorNode(LifecycleNode):
         for publisher in (*self._poses.values(), self._annotated):
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
         self.destroy_publisher(self._diagnostics)
+        self.destroy_service(self._forget_service)
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -191,6 +194,11 @@ class PoseEstimatorNode(LifecycleNode):
 
     def _on_status(self, message: RobotStatus) -> None:
         self._pipeline.add_gripper(gripper_from(message), stamp_ns_of(message.header))
+
+    def _on_forget(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._pipeline.forget(self._now_ns())
+        response.success, response.message = True, f"looking anew for {', '.join(self._models)}"
+        return response
 
     def _warn(self, error: Exception) -> None:
         self.get_logger().warning(str(error), throttle_duration_sec=WARN_PERIOD_S)

@@ -8,27 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PointStamped
-from rclpy.client import Client
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PointStamped, PoseWithCovarianceStamped
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from vlajs.geometry import FloatArray, Pose
-from vlajs.nodes.messages import LATCHED_QOS, RELIABLE_QOS, stamp_ns_of
+from vlajs.nodes.commander import COMMAND_TOPIC, SESSION_NODE
+from vlajs.nodes.messages import FORGET_SERVICE, LATCHED_QOS, RELIABLE_QOS, STREAM_QOS, stamp_ns_of
 from vlajs.nodes.policy_inputs import ARM_JOINTS
-from vlajs.nodes.session_inputs import SessionInputs
+from vlajs.nodes.session_calls import POLL_S, SERVICE_TIMEOUT_S, ServiceCalls
+from vlajs.nodes.session_commanders import (
+    CommanderView,
+    changes,
+    lifecycle_clients,
+    settings_of,
+)
 from vlajs.nodes.session_recorder import TrialRecorder, recorded_topics
 from vlajs.policy.contract import BASE_FRAME
-from vlajs.policy.deadline import NS_PER_S
+from vlajs.policy.runner import object_topic
+from vlajs.session.conditions import Push
 from vlajs.session.graph import Episode, PolicyView, RobotView, Sample
 from vlajs.session.plan import TrialPlan
-from vlajs.session.records import Arm, SessionError
-from vlajs.states import PolicyPhase, RobotMode
+from vlajs.session.records import COMMANDERS, Arm, Baseline, Commander, PoseSource, SessionError
+from vlajs.states import RobotMode
 from vlajs.tasks import HOME_JOINTS_RAD, Task
-from vlajs_msgs.msg import EndEffectorDelta, PolicyState, RobotStatus
+from vlajs_msgs.msg import EndEffectorDelta, RobotStatus
 from vlajs_msgs.srv import LoadCheckpoint, ResetScene, StartPolicy
 
 SOURCE = "session"
@@ -37,95 +43,96 @@ OPEN_ENOUGH_M = 0.07
 HAND_PERIOD_S = 0.05
 HAND_TIMEOUT_S = 10.0
 HOME_TOLERANCE_RAD = 0.05
-SERVICE_TIMEOUT_S = 5.0
 HOME_TIMEOUT_S = 120.0
 """Wall time: a twin on a slow machine may run at a fraction of real time."""
 
 SETTLE_TIMEOUT_S = 20.0
-SOLO_TOPICS = ("/clock", "/franka/status", "/policy/state")
+SEEING_TIMEOUT_S = 60.0
+"""Wall time, for a twin that runs slowly, beside the robot time that is the limit."""
+
+SOLO_TOPICS = ("/clock", "/franka/status", "/policy/state", "/baseline/state")
 GONE_TIMEOUT_S = 25.0
 """A node that was killed stays in discovery for up to 20 s."""
+
+SET_CAMERA, SET_TWIN = "/twin_camera/set_parameters", "/twin/set_parameters"
 
 ALONE_S = 2.0
 """Discovery shows nodes that are there within this time."""
 
 LACKING_TIMEOUT_S = 15.0
+BASELINE_TIMEOUT_S = 60.0
 ASK_AGAIN_S = 0.5
-POLL_S = 0.1
 
 
-class RosGraph(Node):
-    """:class:`vlajs.session.graph.Graph` over ROS. An executor must spin it in another thread than the caller's.
-
-    Attributes:
-        check_nodes: see ``__init__``.
-        is_spun: whether that thread lives; :func:`spinning` sets it.
-    """
+class RosGraph(ServiceCalls):
+    """:class:`vlajs.session.graph.Graph` over ROS. An executor must spin it in another thread than the caller's."""
 
     def __init__(
-        self, task: Task, arm: Arm, *, record: bool = True, check_nodes: Callable[[], None] = lambda: None
+        self,
+        task: Task,
+        arm: Arm,
+        *,
+        compare: bool = False,
+        pose_source: PoseSource = "truth",
+        pushes: bool = False,
+        record: bool = True,
+        check_nodes: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribe and create clients.
 
         Args:
             task: which objects to follow.
             arm: "twin" follows ``/clock`` and ground truth, "real" system time and the pose estimator.
+            compare: whether a baseline node is there, too.
+            pose_source: on the twin, where the policy's object poses come from.
+            pushes: whether :meth:`push` will be called.
             record: whether :meth:`start_recording` records.
             check_nodes: asked whenever something is waited for; raises ``SessionError`` when a node that was
                 started for us has died.
         """
         on_twin = arm == "twin"
-        super().__init__("session", parameter_overrides=[Parameter("use_sim_time", value=on_twin)])
-        self._task, self._on_twin, self.check_nodes = task, on_twin, check_nodes
-        self.is_spun: Callable[[], bool] = lambda: True
-        self._episode_before: int | None = None
-        self._running_since_s: float | None = None
-        self._rate_hz = 0.0
-        self._inputs = SessionInputs(self, task, on_twin=on_twin)
-        self._inputs.listen(PolicyState, "/policy/state", LATCHED_QOS, self._on_policy_state)
+        super().__init__(SESSION_NODE, task, on_twin=on_twin, check_nodes=check_nodes)
+        self._task, self._on_twin = task, on_twin
+        present = COMMANDERS if compare else COMMANDERS[:1]
+        self._commanders = {name: CommanderView(name, self._inputs, self) for name in present}
+        self._chosen = self._commanders["policy"]
         self._goal_out = self.create_publisher(PointStamped, "/task/goal", LATCHED_QOS)
-        self._hand_out = self.create_publisher(EndEffectorDelta, "/command/ee_delta", RELIABLE_QOS)
-        names = ("/franka/home", "/franka/recover", "/franka/stop", "/policy/stop")
-        self._clients_of: dict[str, Client] = {name: self.create_client(Trigger, name) for name in names}
-        self._clients_of["/policy/start"] = self.create_client(StartPolicy, "/policy/start")
-        self._clients_of["/policy/load_checkpoint"] = self.create_client(LoadCheckpoint, "/policy/load_checkpoint")
+        self._hand_out = self.create_publisher(EndEffectorDelta, COMMAND_TOPIC, RELIABLE_QOS)
+        names = ("/franka/home", "/franka/recover", "/franka/stop")
+        self._clients_of |= {name: self.create_client(Trigger, name) for name in names}
+        for commander in self._commanders.values():
+            self._clients_of |= commander.clients
+        if compare:
+            self._clients_of |= lifecycle_clients(self)
+        self._pose_source: PoseSource = pose_source
+        self._estimated_ns: dict[str, int] = {}
+        self._estimator_says = ""
+        if on_twin and pose_source == "camera":
+            self._clients_of[FORGET_SERVICE] = self.create_client(Trigger, FORGET_SERVICE)
+            self._clients_of[SET_CAMERA] = self.create_client(SetParameters, SET_CAMERA)
+            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+            for name in task.objects:
+                self._inputs.listen(PoseWithCovarianceStamped, object_topic(name), STREAM_QOS, self._taker_of(name))
+        if on_twin and pushes:
+            self._clients_of["/twin/push"] = self.create_client(Trigger, "/twin/push")
+            self._clients_of[SET_TWIN] = self.create_client(SetParameters, SET_TWIN)
         if on_twin:
             self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
-        self._recorder = TrialRecorder(self, recorded_topics(task, on_twin=on_twin)) if record else None
+        topics = recorded_topics(task, on_twin=on_twin, compare=compare)
+        self._recorder = TrialRecorder(self, topics) if record else None
 
-    def _on_policy_state(self, message: PolicyState) -> None:
-        begun = self._rate_hz > 0 and message.episode != self._episode_before and message.step > 0
-        if begun and self._running_since_s is None:
-            # the first word after the start may be a later tick's
-            since_last_s = (message.step - 1) / self._rate_hz
-            self._running_since_s = stamp_ns_of(message.header) / NS_PER_S - since_last_s
+    def _taker_of(self, name: str) -> Callable[[PoseWithCovarianceStamped], None]:
+        def take(message: PoseWithCovarianceStamped) -> None:
+            self._estimated_ns[name] = stamp_ns_of(message.header)
+
+        return take
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == "pose_estimator":
+                self._estimator_says = status.message
 
     # -- waiting -----------------------------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        """What would keep a wait from ever ending well.
-
-        Raises:
-            SessionError: the receiving thread or a node of ours has died.
-        """
-        if not self.is_spun():
-            raise SessionError(
-                "the session hears nothing any more: its receiving thread ended with the traceback above, a defect "
-                "of vlajs: report it"
-            )
-        self.check_nodes()
-
-    def _wait_until(self, met: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether ``met`` came true within ``timeout_s`` of wall time."""
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            with self._inputs.changed:
-                if met():
-                    return True
-                if time.monotonic() > deadline_s:
-                    return False
-                self._inputs.changed.wait(POLL_S)
-            self._check()
 
     def wait_until_alone(self, timeout_s: float) -> None:
         """Wait until nobody else plays the robot here, such as the nodes of a session that was just killed.
@@ -146,6 +153,15 @@ class RosGraph(Node):
                 )
             time.sleep(POLL_S)
 
+    def _misinformed(self) -> list[str]:
+        """What is wrong about who tells the policy where objects are."""
+        other = {"truth": "pose_estimator", "camera": "twin"}[self._pose_source]
+        return [
+            f"{topic} comes from {other}, which --pose-source {self._pose_source} rules out"
+            for topic in map(object_topic, self._task.objects)
+            if other in {info.node_name for info in self.get_publishers_info_by_topic(topic)}
+        ]
+
     def _doubled(self) -> list[str]:
         """What two nodes of one kind publish: two twins mix two clocks, two policy nodes command one arm."""
         counts = {topic: self.count_publishers(topic) for topic in SOLO_TOPICS}
@@ -159,47 +175,26 @@ class RosGraph(Node):
         """
 
         def missing() -> list[str]:
-            topics = ["/franka/status", "/franka/joint_states", "/franka/tcp_pose", "/policy/state"]
+            topics = ["/franka/status", "/franka/joint_states", "/franka/tcp_pose"]
+            topics += [commander.topic for commander in self._commanders.values()]
             lacking = [f"nothing received on {topic}" for topic in topics if topic not in self._inputs.seen]
             if self._on_twin:
                 if self.now_s() == 0.0:
                     lacking.append("nothing received on /clock")
                 unseen = [name for name in self._task.objects if name not in self._inputs.objects]
                 lacking += [f"nothing usable received on {self._inputs.topic_of(name)}" for name in unseen]
+                lacking += self._misinformed()
             lacking += self._doubled()
             return lacking + [f"no service {name}" for name, c in self._clients_of.items() if not c.service_is_ready()]
 
         if not self._wait_until(lambda: not missing(), timeout_s):
             raise SessionError(
-                f"not ready within {timeout_s:g} s: {'; '.join(missing())}. /franka is the bridge's, /policy the "
-                "policy node's, /twin and /clock the twin's: start them with `vlajs up twin checkpoint:=FILE`, "
-                "or let the session do it with `--launch twin`; ROS_DOMAIN_ID must be the same everywhere"
+                f"not ready within {timeout_s:g} s: {'; '.join(missing())}. Start bridge, policy (to compare: and "
+                "baseline) and twin with `vlajs up twin checkpoint:=FILE` (`openvla_baseline_twin policy:=true`), or "
+                "let the session do it with `--launch twin`; ROS_DOMAIN_ID must be the same everywhere"
             )
         if not self._wait_until(lambda: self.robot().mode != RobotMode.DISCONNECTED, timeout_s):
             raise SessionError(f"the bridge is not connected to the arm after {timeout_s:g} s: check its log")
-
-    def _call(self, name: str, request: Any, timeout_s: float = SERVICE_TIMEOUT_S) -> Any:
-        """The response of a service.
-
-        Raises:
-            SessionError: no answer in time, or refused (``success`` false) with the server's message.
-        """
-        client = self._clients_of[name]
-        if not client.service_is_ready():
-            raise SessionError(f"{name} is not there: did its node die?")
-        future: Future = client.call_async(request)
-        future.add_done_callback(lambda _: self._wake())
-        if not self._wait_until(future.done, timeout_s):
-            client.remove_pending_request(future)
-            raise SessionError(f"{name} did not answer within {timeout_s:g} s: is its node alive?")
-        response: Any = future.result()
-        if not response.success:
-            raise SessionError(f"{name} was refused: {response.message}")
-        return response
-
-    def _wake(self) -> None:
-        with self._inputs.changed:
-            self._inputs.changed.notify_all()
 
     # -- Graph -------------------------------------------------------------------------------------------------
 
@@ -219,17 +214,28 @@ class RosGraph(Node):
         )
 
     def policy(self) -> PolicyView | None:
-        """The policy node's last word on the running episode."""
-        with self._inputs.changed:
-            state: PolicyState = self._inputs.seen["/policy/state"]
-            if state.episode == self._episode_before:
-                return None
-            return PolicyView(
-                phase=PolicyPhase(state.phase),
-                reason=state.reason,
-                running_since_s=self._running_since_s,
-                silent_s=time.monotonic() - self._inputs.heard_s["/policy/state"],
+        """The chosen commander's last word on the running episode."""
+        return self._chosen.view()
+
+    def choose(self, commander: Commander) -> None:
+        """Have this one be the active commander. Tried again while the other one's end has not got about yet."""
+        deadline_s = time.monotonic() + GONE_TIMEOUT_S
+        while reason := next(filter(None, changes(self._ask, commander)), ""):
+            if time.monotonic() > deadline_s:
+                raise SessionError(reason)
+            self._wait_until(lambda: False, ASK_AGAIN_S)
+        self._chosen = self._commanders[commander]
+
+    def baseline(self) -> Baseline:
+        """What the baseline node, which is made active for it, says of itself once its server has answered."""
+        self.choose("baseline")
+        state = self._chosen.topic
+        if not self._wait_until(lambda: bool(self._inputs.seen[state].contract_id), BASELINE_TIMEOUT_S):
+            raise SessionError(
+                f"the baseline's server has said nothing for {BASELINE_TIMEOUT_S:g} s: /diagnostics and the log of "
+                "vla_baseline say why"
             )
+        return Baseline(contract_id=self._inputs.seen[state].contract_id, settings=settings_of(self._ask))
 
     def object_poses(self) -> dict[str, Pose]:
         """The newest pose of each object."""
@@ -238,13 +244,14 @@ class RosGraph(Node):
 
     def load_checkpoint(self, path: Path, control_rate_hz: float) -> None:
         """Have the policy node run this bundle from its next episode on."""
-        self._rate_hz = control_rate_hz
+        self._commanders["policy"].rate_hz = control_rate_hz
         request = LoadCheckpoint.Request(path=str(path), expected_task=self._task.name)
         self._call_policy_node("/policy/load_checkpoint", request)
 
     def stop_policy(self) -> None:
         """Returns when no command will follow."""
-        self._call("/policy/stop", Trigger.Request())
+        for commander in self._commanders.values():
+            self._call(commander.stop, Trigger.Request())
 
     def stop_arm(self) -> None:
         """Brake; the bridge takes nothing more until ``/franka/release``."""
@@ -304,6 +311,28 @@ class RosGraph(Node):
         with self._inputs.changed:
             self._inputs.objects.clear()
 
+    def set_camera(self, parameters: dict[str, Any]) -> None:
+        """Change what the twin's camera sees."""
+        self._set_parameters(SET_CAMERA, parameters)
+
+    def push(self, push: Push) -> None:
+        """Begin to push something on the twin."""
+        values = {"push_body": push.body, "push_newton": list(push.newton), "push_s": push.seconds}
+        self._set_parameters(SET_TWIN, values)
+        self._call("/twin/push", Trigger.Request())
+
+    def look_anew(self, timeout_s: float) -> str:
+        """Have the pose estimator forget, and wait until it sees every object."""
+        self._call(FORGET_SERVICE, Trigger.Request())
+        with self._inputs.changed:
+            self._estimated_ns.clear()
+        deadline_s = self.now_s() + timeout_s
+        everything = set(self._task.objects)
+        self._wait_until(lambda: set(self._estimated_ns) == everything or self.now_s() > deadline_s, SEEING_TIMEOUT_S)
+        if set(self._estimated_ns) == everything:
+            return ""
+        return self._estimator_says or "it says nothing: is its node alive?"
+
     def publish_goal(self, goal_m: FloatArray) -> None:
         """Latched: who subscribes later hears it too."""
         goal = PointStamped()
@@ -317,11 +346,10 @@ class RosGraph(Node):
         if not self._wait_until(lambda: not self._doubled(), GONE_TIMEOUT_S):
             raise SessionError(f"{'; '.join(self._doubled())}: end one, or give each its own ROS_DOMAIN_ID")
         with self._inputs.changed:
-            self._episode_before = self._inputs.seen["/policy/state"].episode
-            self._running_since_s = None
+            self._chosen.expect_episode()
             self._inputs.samples.clear()
-        response = self._call_policy_node("/policy/start", StartPolicy.Request(task=self._task.name))
-        return Episode(contract_id=response.contract_id, horizon_s=response.horizon_steps / self._rate_hz)
+        response = self._call_policy_node(self._chosen.start, StartPolicy.Request(task=self._task.name))
+        return Episode(contract_id=response.contract_id, horizon_s=response.horizon_steps / self._chosen.rate_hz)
 
     def _call_policy_node(self, name: str, request: Any) -> Any:
         """As :meth:`_call`, asking again: discovery brings topics in one by one, and what the policy node lacks now

@@ -27,7 +27,7 @@ from vlajs.session.operator import Operator
 from vlajs.session.paths import TrialPaths
 from vlajs.session.plan import TrialPlan
 from vlajs.session.preparation import TrialSettings, load_policy
-from vlajs.session.records import Arm, Checkpoint, SessionError, with_notes
+from vlajs.session.records import Arm, Checkpoint, PoseSource, SessionError, with_notes
 from vlajs.session.trial import TrialReport, run_trial
 from vlajs.tasks import get_task, sample_scene
 from vlajs_msgs.action import RunTrial
@@ -54,10 +54,14 @@ class TrialServer(Node):
         super().__init__("session_server")
         checkpoint = Path(self._text("checkpoint", "")).expanduser()
         arm = self._text("arm", "twin")
+        pose_source = self._text("pose_source", "truth")
         folder = self._text("record_folder", "")
         refuse_unknown(self)
         if arm not in ("twin", "real"):
             raise ValueError(f"parameter arm is {arm!r}: give twin or real")
+        if pose_source not in ("truth", "camera") or (arm == "real" and pose_source != "truth"):
+            raise ValueError(f"parameter pose_source is {pose_source!r}: give truth or, on the twin, camera")
+        source: PoseSource = "camera" if pose_source == "camera" else "truth"
         self._arm: Arm = "twin" if arm == "twin" else "real"
         self._folder = Path(folder).expanduser() if folder else None
         contract = load_bundle(checkpoint).contract
@@ -66,13 +70,20 @@ class TrialServer(Node):
             task=self._task,
             checkpoint=Checkpoint.of(checkpoint, contract.contract_id, contract.provenance),
             control_rate_hz=contract.control_rate_hz,
+            pose_source=source,
             operator=None if self._arm == "twin" else Operator(),
         )
         self._trial = threading.Lock()
         self._handle: ServerGoalHandle | None = None
         self._ending = threading.Event()
         self._told_to_end = False
-        self.graph = RosGraph(self._task, self._arm, record=bool(folder), check_nodes=self._raise_when_asked_to_end)
+        self.graph = RosGraph(
+            self._task,
+            self._arm,
+            pose_source=source,
+            record=bool(folder),
+            check_nodes=self._raise_when_asked_to_end,
+        )
 
     def _text(self, name: str, default: str) -> str:
         return declare(self, name, default)

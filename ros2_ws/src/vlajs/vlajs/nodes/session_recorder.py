@@ -35,8 +35,8 @@ class Recorded:
     qos: QoSProfile
 
 
-def recorded_topics(task: Task, *, on_twin: bool) -> list[Recorded]:
-    """What is worth keeping of a trial: robot, commands, goal, policy, and where the objects are said to be."""
+def recorded_topics(task: Task, *, on_twin: bool, compare: bool = False) -> list[Recorded]:
+    """What is worth keeping of a trial: robot, commands, goal, commanders, and where the objects are said to be."""
     topics = [
         Recorded("/franka/joint_states", JointState, STREAM_QOS),
         Recorded("/franka/tcp_pose", PoseStamped, STREAM_QOS),
@@ -46,6 +46,8 @@ def recorded_topics(task: Task, *, on_twin: bool) -> list[Recorded]:
         Recorded("/task/goal", PointStamped, LATCHED_QOS),
         Recorded("/policy/state", PolicyState, LATCHED_QOS),
     ]
+    if compare:
+        topics.append(Recorded("/baseline/state", PolicyState, LATCHED_QOS))
     for name in task.objects:
         topics.append(Recorded(object_topic(name), PoseWithCovarianceStamped, STREAM_QOS))
         if on_twin:

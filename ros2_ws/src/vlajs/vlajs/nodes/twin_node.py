@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PointStamped, PoseStamped, PoseWithCovarianceStamped
@@ -56,6 +57,9 @@ class TwinNode(LifecycleNode):
         declare(self, "object_friction", SceneConfig.object_friction)
         declare(self, "fingertip_friction", SceneConfig.fingertip_friction)
         declare(self, "injected_fault", "cartesian_reflex")
+        declare(self, "push_body", "cube")
+        declare(self, "push_newton", [0.0, 0.5, 0.0])
+        declare(self, "push_s", 0.2)
         self._twin: TwinServer | None = None
         self._publisher_thread: threading.Thread | None = None
         self._publishing = threading.Event()
@@ -81,6 +85,7 @@ class TwinNode(LifecycleNode):
         self._diagnostics_out = self.create_lifecycle_publisher(DiagnosticArray, "/diagnostics", 10)
         self._reset_service = self.create_service(ResetScene, "/twin/reset_scene", self._on_reset_scene)
         self._fault_service = self.create_service(Trigger, "/twin/inject_fault", self._on_inject_fault)
+        self._push_service = self.create_service(Trigger, "/twin/push", self._on_push)
         self.get_logger().info(f"the simulated arm listens on {twin.address} (robot_ip for the bridge)")
         return super().on_configure(state)
 
@@ -147,6 +152,7 @@ class TwinNode(LifecycleNode):
         self._twin = None
         self.destroy_service(self._reset_service)
         self.destroy_service(self._fault_service)
+        self.destroy_service(self._push_service)
         for publisher in (
             self._clock_out,
             self._diagnostics_out,
@@ -225,6 +231,18 @@ class TwinNode(LifecycleNode):
             response.success, response.message = False, str(refusal)
             return response
         response.success, response.message = True, f"injected {name}"
+        return response
+
+    def _on_push(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Push what the parameters say, with the force and for the time they say."""
+        body, seconds = str(self.get_parameter("push_body").value), self._number("push_s")
+        newton = np.array(self.get_parameter("push_newton").get_parameter_value().double_array_value)
+        try:
+            self._running_twin().apply_force(body, newton, seconds)
+        except ValueError as refusal:
+            response.success, response.message = False, str(refusal)
+            return response
+        response.success, response.message = True, f"{newton.tolist()} N on {body} for {seconds:g} s"
         return response
 
     def _on_diagnostics(self) -> None:

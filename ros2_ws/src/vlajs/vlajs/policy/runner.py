@@ -37,10 +37,6 @@ def object_topic(name: str) -> str:
     return f"/objects/{name}/pose"
 
 
-_FOLLOWING = (RobotMode.READY, RobotMode.TRACKING, RobotMode.HOLDING)
-"""Modes in which the bridge carries out commands."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class BridgeLimits:
     """What the bridge enforces: metres and radians, the box in ``panda_link0``."""
@@ -131,13 +127,16 @@ class AgeLimits:
 
     def by_topic(self, contract: Contract) -> dict[str, float]:
         """The limit of every topic a contract needs that has one; the goal, which is set once, has none."""
-        limits = {
+        return self.of_robot() | dict.fromkeys(object_topics(contract), self.objects_s)
+
+    def of_robot(self) -> dict[str, float]:
+        """The limit of every topic of the robot itself."""
+        return {
             TCP_TOPIC: self.state_s,
             TARGET_TOPIC: self.state_s,
             JOINTS_TOPIC: self.state_s,
             STATUS_TOPIC: self.status_s,
         }
-        return limits | dict.fromkeys(object_topics(contract), self.objects_s)
 
 
 def object_topics(contract: Contract) -> dict[str, str]:
@@ -168,8 +167,19 @@ def unknown_size(contract: Contract) -> str | None:
 
 def missing_source(contract: Contract, readings: Readings) -> str | None:
     """Which reading a contract needs and has not got, in words; None when all are there."""
-    if reason := unknown_size(contract):
+    if reason := unknown_size(contract) or missing_robot_state(readings):
         return reason
+    for topic, name in object_topics(contract).items():
+        if name not in readings.objects:
+            term = _needed_by(contract, f"object:{name}")
+            return _missing(topic, f"term {term!r}", readings, "start the pose estimator (or the twin)")
+    if needs_goal(contract) and readings.goal_m is None:
+        return _missing(GOAL_TOPIC, f"term {_needed_by(contract, 'goal')!r}", readings, "publish the goal first")
+    return None
+
+
+def missing_robot_state(readings: Readings) -> str | None:
+    """Which reading of the robot itself is missing, in words; None when all are there."""
     robot = {
         TCP_TOPIC: readings.tcp,
         TARGET_TOPIC: readings.target,
@@ -179,12 +189,6 @@ def missing_source(contract: Contract, readings: Readings) -> str | None:
     for topic, value in robot.items():
         if value is None:
             return _missing(topic, "the robot's state", readings, "start the bridge")
-    for topic, name in object_topics(contract).items():
-        if name not in readings.objects:
-            term = _needed_by(contract, f"object:{name}")
-            return _missing(topic, f"term {term!r}", readings, "start the pose estimator (or the twin)")
-    if needs_goal(contract) and readings.goal_m is None:
-        return _missing(GOAL_TOPIC, f"term {_needed_by(contract, 'goal')!r}", readings, "publish the goal first")
     return None
 
 
@@ -196,7 +200,12 @@ def _missing(topic: str, what: str, readings: Readings, remedy: str) -> str:
 
 def stale_input(contract: Contract, readings: Readings, limits: AgeLimits) -> str | None:
     """Which reading is too old, in words; None when all are fresh. A reading without an age counts as old."""
-    for topic, limit_s in limits.by_topic(contract).items():
+    return stale_topic(limits.by_topic(contract), readings)
+
+
+def stale_topic(limits_s: Mapping[str, float], readings: Readings) -> str | None:
+    """Which of these topics is older than its limit, in words; None when none is."""
+    for topic, limit_s in limits_s.items():
         age_s = readings.ages_s.get(topic, float("inf"))
         if not age_s <= limit_s:
             problem = readings.problems.get(topic)
@@ -231,12 +240,12 @@ def limits_mismatch(contract: Contract, limits: BridgeLimits) -> str | None:
     return None
 
 
-def robot_not_following(robot: RobotState) -> str | None:
-    """Why the bridge would not carry out this policy's commands, in words; None when it would."""
-    if robot.mode not in _FOLLOWING:
+def robot_not_following(robot: RobotState, source: str = SOURCE) -> str | None:
+    """Why the bridge would not carry out the commands of a source, in words; None when it would."""
+    if robot.mode in _REMEDIES:
         faults = f" ({'; '.join(robot.faults)})" if robot.faults else ""
         return f"the robot is in mode {robot.mode.name}{faults}; {_REMEDIES[robot.mode]}"
-    if robot.mode == RobotMode.TRACKING and robot.commander not in ("", SOURCE):
+    if robot.mode == RobotMode.TRACKING and robot.commander not in ("", source):
         return f"{robot.commander!r} commands the arm; stop it first, one source commands at a time"
     return None
 

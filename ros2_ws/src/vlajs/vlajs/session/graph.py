@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from vlajs.geometry import FloatArray, Pose
+from vlajs.session.conditions import Push
 from vlajs.session.plan import TrialPlan
+from vlajs.session.records import Commander
 from vlajs.states import PolicyPhase, RobotMode
 
 
@@ -27,7 +29,7 @@ class RobotView:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyView:
-    """The policy node's last word on the episode that :meth:`Graph.start_policy` began.
+    """The chosen commander's last word on the episode that :meth:`Graph.start_policy` began.
 
     Attributes:
         running_since_s: robot time of the first action; None before it.
@@ -59,14 +61,21 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """What ``/policy/start`` answered."""
+    """What ``/policy/start``, or ``/baseline/start``, answered."""
 
     contract_id: str
     horizon_s: float
 
 
 class Graph(Protocol):
-    """The robot's nodes. Every call raises ``SessionError`` with a reason when it is refused or takes too long."""
+    """The robot's nodes. Every call raises ``SessionError`` with a reason when it is refused or takes too long.
+
+    What is said of "the policy" holds of whichever commander was chosen, :meth:`load_checkpoint` excepted.
+    """
+
+    def choose(self, commander: Commander) -> None:
+        """Have this one be the active commander from now on; the other one is deactivated first. Moves nothing."""
+        ...
 
     def now_s(self) -> float:
         """Robot time."""
@@ -89,7 +98,7 @@ class Graph(Protocol):
         ...
 
     def stop_policy(self) -> None:
-        """Returns when the policy node has confirmed."""
+        """Stop whoever may command; returns when confirmed."""
         ...
 
     def stop_arm(self) -> None:
@@ -110,6 +119,21 @@ class Graph(Protocol):
 
     def reset_scene(self, plan: TrialPlan) -> None:
         """Twin only: put the objects where the plan says."""
+        ...
+
+    def set_camera(self, parameters: dict[str, Any]) -> None:
+        """Twin only: change what its camera sees; parameters of node ``twin_camera``."""
+        ...
+
+    def push(self, push: Push) -> None:
+        """Twin only: begin to push something."""
+        ...
+
+    def look_anew(self, timeout_s: float) -> str:
+        """Have the pose estimator forget what it saw before, and wait until it sees every object.
+
+        Empty when it does; else, after ``timeout_s`` of robot time, what the estimator says why it does not.
+        """
         ...
 
     def publish_goal(self, goal_m: FloatArray) -> None:

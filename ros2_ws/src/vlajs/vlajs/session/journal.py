@@ -3,6 +3,7 @@
 session.json     header, written once, atomically
 journal.jsonl    one line a finished trial, on the disk before the next trial begins
 attempts.jsonl   one line a trial begun: what began and never finished was interrupted, and the report says so
+baseline.json    which VLA the policy is compared with, if it is
 trials/0003.json, trials/0003.mcap   paths and raw messages
 session.lock     held by the process that writes
 """
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from vlajs.files import append_line, write_atomically
-from vlajs.session.records import SessionError, SessionHeader, TrialResult, utc_now
+from vlajs.session.records import Baseline, SessionError, SessionHeader, TrialResult, commander_of, utc_now
 
 HEADER_FILE = "session.json"
 JOURNAL_FILE = "journal.jsonl"
 ATTEMPTS_FILE = "attempts.jsonl"
+BASELINE_FILE = "baseline.json"
 LOCK_FILE = "session.lock"
 PLAN_TOLERANCE_M = 1e-6
 
@@ -32,12 +34,14 @@ class SessionRecord:
         results: finished trials, in the order they were run.
         attempts: how often each trial was begun.
         warnings: what a reader should be told, such as a torn last line.
+        baseline: what the policy is compared with; None without, and before its node has said it.
     """
 
     header: SessionHeader
     results: tuple[TrialResult, ...]
     attempts: dict[int, int]
     warnings: tuple[str, ...]
+    baseline: Baseline | None = None
 
     @property
     def abandoned(self) -> dict[int, int]:
@@ -74,7 +78,20 @@ def read_session(folder: Path) -> SessionRecord:
         trial = _attempted_trial(line, folder)
         attempts[trial] = attempts.get(trial, 0) + 1
     warnings = (f"the last line of {JOURNAL_FILE} was torn and is left out: {torn[:60]!r}",) if torn else ()
-    return SessionRecord(header=header, results=tuple(results), attempts=attempts, warnings=warnings)
+    return SessionRecord(
+        header=header,
+        results=tuple(results),
+        attempts=attempts,
+        warnings=warnings,
+        baseline=_read_baseline(folder / BASELINE_FILE),
+    )
+
+
+def _read_baseline(path: Path) -> Baseline | None:
+    try:
+        return Baseline.from_json(path.read_text()) if path.is_file() else None
+    except (UnicodeDecodeError, OSError) as error:
+        raise SessionError(f"{path} cannot be read ({error}): restore it from a copy") from error
 
 
 def _attempted_trial(line: str, folder: Path) -> int:
@@ -96,6 +113,7 @@ def _whole_lines(path: Path) -> tuple[list[str], int, bytes]:
 
 def _parse_results(lines: list[str], header: SessionHeader, folder: Path) -> list[TrialResult]:
     seeds = {entry["trial"]: entry["scene_seed"] for entry in header.plan}
+    commanders = {entry["trial"]: commander_of(entry) for entry in header.plan}
     results: list[TrialResult] = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -106,6 +124,11 @@ def _parse_results(lines: list[str], header: SessionHeader, folder: Path) -> lis
             raise SessionError(
                 f"{folder / JOURNAL_FILE}, line {number}: trial {result.trial} with scene seed {result.scene_seed}, "
                 f"the plan has {seeds.get(result.trial)}: the journal belongs to another session"
+            )
+        if commanders[result.trial] != result.commander:
+            raise SessionError(
+                f"{folder / JOURNAL_FILE}, line {number}: trial {result.trial} is of the {result.commander}, planned "
+                f"for the {commanders[result.trial]}: the journal belongs to another session"
             )
         if any(other.trial == result.trial for other in results):
             raise SessionError(f"{folder / JOURNAL_FILE}, line {number}: trial {result.trial} is there twice")
@@ -194,6 +217,27 @@ class SessionFolder:
         append_line(self.folder / JOURNAL_FILE, line.encode())
         self._record = read_session(self.folder)
 
+    def settle_baseline(self, baseline: Baseline) -> None:
+        """Write down what the policy is compared with, or check that it is still the same.
+
+        Raises:
+            SessionError: the session began with another.
+        """
+        begun = self._record.baseline
+        if begun is None:
+            write_atomically(self.folder / BASELINE_FILE, baseline.to_json().encode())
+            self._record = read_session(self.folder)
+        elif begun.contract_id != baseline.contract_id:
+            changed = [
+                f"{name} was {begun.settings.get(name)!r}, is now {value!r}"
+                for name, value in baseline.settings.items()
+                if begun.settings.get(name) != value
+            ] or ["the server's model or convention has changed"]
+            raise SessionError(
+                f"the baseline is {baseline.contract_id}, the session began with {begun.contract_id}: "
+                f"{'; '.join(changed)}. One journal holds one experiment: start it as it was, or a new session"
+            )
+
     def trial_path(self, trial: int, suffix: str) -> Path:
         """``trials/0003<suffix>`` for trial 3."""
         return self.folder / "trials" / f"{trial:04d}{suffix}"
@@ -254,6 +298,7 @@ def refuse_other_experiment(have: SessionHeader, want: SessionHeader) -> None:
         "number of trials": (have.trials, want.trials),
         "checkpoint sha256": (have.checkpoint.sha256, want.checkpoint.sha256),
         "contract": (have.checkpoint.contract_id, want.checkpoint.contract_id),
+        "comparison with a baseline": (have.compares, want.compares),
     }
     differences = [f"{name} was {old}, is now {new}" for name, (old, new) in pairs.items() if old != new]
     if not differences and not _same_plan(have, want):
@@ -276,7 +321,8 @@ def _same_plan(have: SessionHeader, want: SessionHeader) -> bool:
 
     old, new = numbers(have), numbers(want)
     return (
-        [(e["trial"], e["scene_seed"]) for e in have.plan] == [(e["trial"], e["scene_seed"]) for e in want.plan]
+        [(e["trial"], e["scene_seed"], commander_of(e)) for e in have.plan]
+        == [(e["trial"], e["scene_seed"], commander_of(e)) for e in want.plan]
         and len(old) == len(new)
         and all(abs(a - b) <= PLAN_TOLERANCE_M for a, b in zip(old, new, strict=True))
     )

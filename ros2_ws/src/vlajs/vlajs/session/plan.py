@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vlajs.geometry import Pose
+from vlajs.session.records import Commander
 from vlajs.tasks import HOME_JOINTS_RAD, Scene, Task, sample_scene
 
 MAX_TRIALS = 10_000
@@ -19,11 +20,20 @@ class TrialPlan:
         trial: 1 for the first.
         scene_seed: what ``vlajs.tasks.sample_scene`` and ``/twin/reset_scene`` are given.
         scene: object poses and goal in ``panda_link0``.
+        commander: who runs the arm.
+        scene_number: 1 for the first scene, which two trials may share; None where scenes are not counted.
     """
 
     trial: int
     scene_seed: int
     scene: Scene
+    commander: Commander = "policy"
+    scene_number: int | None = None
+
+    @property
+    def disturbed_as(self) -> int:
+        """What disturbances are drawn from: trials of one scene meet the same."""
+        return self.trial if self.scene_number is None else self.scene_number
 
 
 def scene_seed_of(session_seed: int, trial: int) -> int:
@@ -36,8 +46,22 @@ def scene_seed_of(session_seed: int, trial: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0]) >> 11
 
 
-def plan_trials(task: Task, trials: int, seed: int) -> list[TrialPlan]:
+def order_of(session_seed: int, pair: int) -> tuple[Commander, Commander]:
+    """Who is first and who second in a pair of trials of one scene, decided by the seed: neither is always first."""
+    sequence = np.random.SeedSequence(entropy=session_seed, spawn_key=(pair, 1))
+    return ("policy", "baseline") if sequence.generate_state(1)[0] % 2 else ("baseline", "policy")
+
+
+def plan_trials(task: Task, trials: int, seed: int, *, compare: bool = False) -> list[TrialPlan]:
     """The same trials for the same seed on every machine.
+
+    Args:
+        task: which scenes.
+        trials: how many; with ``compare``, of each commander.
+        seed: of the session.
+        compare: whether policy and baseline alternate: both run every scene, one right after the other, so that
+            whatever drifts meanwhile (light, battery, wear) meets both alike. The scenes are those of a session
+            without a baseline.
 
     Raises:
         ValueError: no or too many trials, a negative seed, or a task that no session can set up.
@@ -52,9 +76,15 @@ def plan_trials(task: Task, trials: int, seed: int) -> list[TrialPlan]:
     if seed < 0:
         raise ValueError(f"session seed {seed} is negative: give 0 or more")
     plans = []
-    for trial in range(1, trials + 1):
-        scene_seed = scene_seed_of(seed, trial)
-        plans.append(TrialPlan(trial=trial, scene_seed=scene_seed, scene=sample_scene(task, scene_seed)))
+    for number in range(1, trials + 1):
+        scene_seed = scene_seed_of(seed, number)
+        scene = sample_scene(task, scene_seed)
+        for commander in order_of(seed, number) if compare else ("policy",):
+            plans.append(
+                TrialPlan(
+                    trial=len(plans) + 1, scene_seed=scene_seed, scene=scene, commander=commander, scene_number=number
+                )
+            )
     return plans
 
 
@@ -67,10 +97,13 @@ def plan_record(plans: list[TrialPlan]) -> list[dict[str, Any]]:
     def pose(value: Pose) -> dict[str, list[float]]:
         return {"position_m": numbers(value.position_m), "quat_wxyz": numbers(value.quat_wxyz)}
 
+    # without a baseline the record is as it was before there were any: older sessions are resumed
+    compares = any(plan.commander == "baseline" for plan in plans)
     return [
         {
             "trial": plan.trial,
             "scene_seed": plan.scene_seed,
+            **({"commander": plan.commander} if compares else {}),
             "objects": {name: pose(value) for name, value in plan.scene.objects.items()},
             "goal_m": numbers(plan.scene.goal_m),
         }

@@ -1,15 +1,16 @@
 """What comes before a trial's policy is started: the arm at home, the scene set, the session's own policy loaded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vlajs.session.conditions import CONDITIONS, UNDISTURBED, Condition
 from vlajs.session.graph import Graph
 from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan
-from vlajs.session.records import Checkpoint, SessionError
+from vlajs.session.records import Baseline, Checkpoint, Commander, PoseSource, SessionError
 from vlajs.states import RobotMode
 from vlajs.tasks import Task
 
@@ -27,8 +28,15 @@ PLACE_TOLERANCE_M = {"twin": 0.005, "real": 0.015}
 """How far in the plane an object may lie from the plan, centre to centre."""
 
 PLACE_ATTEMPTS = 5
+SIGHT_TIMEOUT_S = 5.0
+"""Robot time for the pose estimator to see the objects of a scene that was set anew on the twin."""
+
 POSES_TIMEOUT_S = 5.0
 """Wall time for the pose estimator to see what the operator has placed; it speaks at 60 Hz or so."""
+
+
+class UnseenError(SessionError):
+    """The policy cannot begin because the pose estimator does not see the objects: a failure of the system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,9 @@ class TrialSettings:
     Attributes:
         checkpoint: the policy that is evaluated.
         control_rate_hz: of its contract.
+        pose_source: of the policy's object poses.
+        condition: what trials are disturbed by.
+        baseline: what it is compared with; None without.
         operator: who sets the scene and judges on a real arm; None on the twin, where ground truth judges and a
             fault is recovered from without asking.
         on_phase: told "homing", "resetting", "running" and "judging", with the elapsed robot time and the distance
@@ -47,8 +58,18 @@ class TrialSettings:
     task: Task
     checkpoint: Checkpoint
     control_rate_hz: float
+    pose_source: PoseSource = "truth"
+    condition: Condition = field(default_factory=lambda: CONDITIONS[UNDISTURBED])
+    baseline: Baseline | None = None
     operator: Operator | None = None
     on_phase: Callable[[str, float, float | None], None] = lambda phase, elapsed_s, distance_m: None
+
+    def contract_id_of(self, commander: Commander) -> str:
+        """What a start of this commander must answer."""
+        if commander == "policy":
+            return self.checkpoint.contract_id
+        assert self.baseline is not None, "planned trials of a baseline have one"
+        return self.baseline.contract_id
 
 
 def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
@@ -59,6 +80,8 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     """
     settings.on_phase("homing", 0.0, None)
     graph.stop_policy()
+    if settings.baseline is not None:
+        graph.choose(plan.commander)
     robot = graph.robot()
     if robot.mode == RobotMode.FAULT:
         if settings.operator is not None:
@@ -76,6 +99,14 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     if settings.operator is None:
         graph.reset_scene(plan)
         _wait_for_placement(graph, plan)
+        if settings.pose_source == "camera":
+            graph.set_camera(settings.condition.camera_of(plan.disturbed_as))
+            # a VLA looks for itself
+            if plan.commander == "policy" and (reason := graph.look_anew(SIGHT_TIMEOUT_S)):
+                raise UnseenError(
+                    f"the pose estimator did not see {', '.join(plan.scene.objects)} within {SIGHT_TIMEOUT_S:g} s: "
+                    f"{reason}"
+                )
     else:
         settings.operator.place(plan)
         _correct_placement(graph, plan, settings.operator)

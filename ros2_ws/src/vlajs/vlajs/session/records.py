@@ -23,6 +23,13 @@ Arm = Literal["twin", "real"]
 Launch = Literal["none", "twin"]
 """Which nodes the session starts itself."""
 
+PoseSource = Literal["truth", "camera"]
+"""Where the policy's object poses come from: the twin's truth, or a camera and the pose estimator."""
+Commander = Literal["policy", "baseline"]
+"""Who runs the arm in a trial: the policy that is evaluated, or the VLA that it is compared with."""
+
+COMMANDERS: tuple[Commander, ...] = ("policy", "baseline")
+
 _PACKAGES = ("vlajs", "numpy", "scipy", "franky-control", "franky-sim", "mujoco", "ros-jazzy-rclpy")
 
 
@@ -75,11 +82,39 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """``baseline.json``: which VLA the policy is compared with, as its node said before the first trial.
+
+    Attributes:
+        contract_id: another model, convention, instruction or limit has another.
+        settings: parameters of the node that bear on the result, as text.
+    """
+
+    contract_id: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """JSON text, indented for people."""
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Baseline":
+        """Parse.
+
+        Raises:
+            SessionError: not what :meth:`to_json` wrote.
+        """
+        return _build(Baseline, _object(text, "baseline.json"), "baseline.json")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionHeader:
     """``session.json``: everything that was fixed before the first trial.
 
     Attributes:
         plan: :func:`vlajs.session.plan.plan_record`.
+        pose_source: of the policy's object poses; the session itself judges by the truth on the twin.
+        condition: by which every trial is disturbed, of :data:`vlajs.session.conditions.CONDITIONS`.
         versions: of the packages that matter, as installed.
         started_utc: ISO 8601.
     """
@@ -93,10 +128,17 @@ class SessionHeader:
     plan: list[dict[str, Any]]
     launch: Launch = "none"
     record: bool = True
+    pose_source: PoseSource = "truth"
+    condition: str = "undisturbed"
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     started_utc: str = ""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def compares(self) -> bool:
+        """Whether trials of the policy and of a baseline alternate."""
+        return any(commander_of(entry) == "baseline" for entry in self.plan)
 
     def to_json(self) -> str:
         """JSON text, indented for people."""
@@ -142,6 +184,7 @@ class TrialResult:
         closest_m: smallest such distance of the trial.
         faults: what the bridge reported, in its words.
         ended_utc: ISO 8601.
+        commander: whose trial it was.
     """
 
     trial: int
@@ -156,6 +199,7 @@ class TrialResult:
     judged_by: Literal["ground truth", "operator"]
     faults: tuple[str, ...] = ()
     ended_utc: str = ""
+    commander: Commander = "policy"
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -250,6 +294,11 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
+def commander_of(entry: dict[str, Any]) -> str:
+    """Whose trial an entry of a plan is."""
+    return entry.get("commander", "policy")
+
+
 def _is_planned(entry: dict[str, Any]) -> bool:
     """Whether this may be an entry of :func:`vlajs.session.plan.plan_record`."""
     poses = entry.get("objects")
@@ -257,6 +306,7 @@ def _is_planned(entry: dict[str, Any]) -> bool:
         _fits(entry.get("trial"), int)
         and _fits(entry.get("scene_seed"), int)
         and _fits(entry.get("goal_m"), list[float])
+        and commander_of(entry) in COMMANDERS
         and isinstance(poses, dict)
         and _fits(poses, dict[str, dict[str, list[float]]])
         and all("position_m" in pose for pose in poses.values())

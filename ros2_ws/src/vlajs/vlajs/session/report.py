@@ -9,10 +9,13 @@ from typing import Any
 import jinja2
 
 from vlajs.files import write_atomically
+from vlajs.session.conditions import condition_named
 from vlajs.session.figures import paths_figure, success_figure, times_figure
 from vlajs.session.journal import SessionRecord, read_session
 from vlajs.session.paths import load_paths
-from vlajs.session.statistics import Summary, summarise, wilson95
+from vlajs.session.records import COMMANDERS
+from vlajs.session.statistics import Summary, of, paired, summarise, wilson95
+from vlajs.session.table import TITLES
 
 REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.json"
@@ -49,7 +52,7 @@ def write_report(folder: Path) -> Path:
         SessionError: no session there, or a damaged file.
     """
     record = read_session(folder)
-    summary = summarise(record.results)
+    summary = summarise(of(record.results, "policy"))
     simulated = simulated_success(record.header.checkpoint.provenance)
     write_atomically(folder / SUMMARY_FILE, _summary_json(record, summary, simulated).encode())
     path = folder / REPORT_FILE
@@ -63,14 +66,34 @@ def _summary_json(record: SessionRecord, summary: Summary, simulated: SimulatedS
         "task": header.task,
         "arm": header.arm,
         "seed": header.seed,
-        "planned_trials": header.trials,
+        "pose_source": header.pose_source,
+        "condition": header.condition,
+        "planned_trials": _planned(record),
         "contract_id": header.checkpoint.contract_id,
         "checkpoint_sha256": header.checkpoint.sha256,
         **asdict(summary),
         "interrupted_attempts": sum(record.abandoned.values()),
         "simulation": asdict(simulated) if simulated else None,
     }
+    if header.compares:
+        content["baseline"] = {
+            **(asdict(record.baseline) if record.baseline else {}),
+            **asdict(summarise(of(record.results, "baseline"))),
+        }
+        content["paired"] = asdict(paired(record.results))
     return json.dumps(content, indent=1) + "\n"
+
+
+def _planned(record: SessionRecord) -> int:
+    """Trials that the policy was to run."""
+    return record.header.trials // (2 if record.header.compares else 1)
+
+
+def _compared(record: SessionRecord) -> list[tuple[str, Summary]]:
+    """Rows of the table of commanders; none where there is but one."""
+    if not record.header.compares:
+        return []
+    return [(TITLES[commander], summarise(of(record.results, commander))) for commander in COMMANDERS]
 
 
 def _html(folder: Path, record: SessionRecord, summary: Summary, simulated: SimulatedSuccess | None) -> str:
@@ -78,8 +101,11 @@ def _html(folder: Path, record: SessionRecord, summary: Summary, simulated: Simu
     results = sorted(record.results, key=lambda result: result.trial)
     panels = [(result, load_paths(folder / "trials" / f"{result.trial:04d}.json")) for result in results]
     arm = "twin" if header.arm == "twin" else "real arm"
-    label = f"{arm}, {summary.successes}/{summary.trials}"
-    bars = [(label, summary.successes, summary.trials, summary.wilson95)]
+    compared = _compared(record)
+    bars = [
+        (f"{who}{one.successes}/{one.trials}", one.successes, one.trials, one.wilson95)
+        for who, one in ([(f"{title}, ", one) for title, one in compared] or [(f"{arm}, ", summary)])
+    ]
     if simulated:
         label = f"simulation, {simulated.successes}/{simulated.episodes}"
         bars.insert(0, (label, simulated.successes, simulated.episodes, simulated.wilson95))
@@ -89,20 +115,26 @@ def _html(folder: Path, record: SessionRecord, summary: Summary, simulated: Simu
     return environment.from_string(source).render(
         header=header,
         summary=summary,
+        planned=_planned(record),
+        compared=compared,
+        paired=paired(results),
+        titles=TITLES,
+        baseline=record.baseline,
         simulated=simulated,
         results=results,
-        notes=_notes(record, summary),
+        notes=_notes(record),
         provenance=_provenance(header.checkpoint.provenance),
         success_svg=success_figure(bars),
         times_svg=times_figure(results, horizon_s) if results else "",
         paths_svg=paths_figure(header.task, panels) if results else "",
+        condition=condition_named(header.condition).summary,
     )
 
 
-def _notes(record: SessionRecord, summary: Summary) -> list[str]:
+def _notes(record: SessionRecord) -> list[str]:
     """What a reader must know before believing the figures."""
     notes = list(record.warnings)
-    missing = record.header.trials - summary.trials
+    missing = record.header.trials - len(record.results)
     if missing:
         notes.append(f"{missing} of {record.header.trials} trials have not been run: the session was not finished.")
     if record.abandoned:

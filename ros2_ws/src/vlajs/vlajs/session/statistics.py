@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from vlajs.session.records import TrialResult
+from vlajs.session.records import Commander, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,54 @@ def summarise(results: Sequence[TrialResult]) -> Summary:
     )
 
 
-def result_line(task: str, results: Sequence[TrialResult]) -> str:
-    """The line a session ends with, for scripts: ``RESULT task=... trials=... success=... wilson95=[...,...]``."""
-    summary = summarise(results)
+def of(results: Sequence[TrialResult], commander: Commander) -> list[TrialResult]:
+    """The results of one commander."""
+    return [result for result in results if result.commander == commander]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Scenes that both commanders have run, by who succeeded.
+
+    Attributes:
+        p_value: exact two-sided McNemar test: how likely scenes in which only one succeeds fall to one side this
+            unevenly or more when both are equally good; 1 when there are none.
+    """
+
+    both: int
+    policy_only: int
+    baseline_only: int
+    neither: int
+    p_value: float
+
+
+def paired(results: Sequence[TrialResult]) -> Paired:
+    """Compare scene by scene; scenes that one of them has not run yet are left out."""
+    success = {(result.scene_seed, result.commander): result.success for result in results}
+    outcomes = Counter(
+        (policy, success[seed, "baseline"])
+        for (seed, commander), policy in success.items()
+        if commander == "policy" and (seed, "baseline") in success
+    )
+    policy_only, baseline_only = outcomes[True, False], outcomes[False, True]
+    differing = policy_only + baseline_only
+    return Paired(
+        both=outcomes[True, True],
+        policy_only=policy_only,
+        baseline_only=baseline_only,
+        neither=outcomes[False, False],
+        p_value=float(binomtest(policy_only, differing).pvalue) if differing else 1.0,
+    )
+
+
+def result_line(task: str, results: Sequence[TrialResult], commander: Commander | None = None) -> str:
+    """The line a session ends with, for scripts: ``RESULT task=... trials=... success=... wilson95=[...,...]``.
+
+    A commander, named where there are two, stands behind the task, and only its results count.
+    """
+    summary = summarise(results if commander is None else of(results, commander))
     low, high = summary.wilson95
-    return f"RESULT task={task} trials={summary.trials} success={summary.successes} wilson95=[{low:.3f},{high:.3f}]"
+    who = "" if commander is None else f" commander={commander}"
+    return (
+        f"RESULT task={task}{who} trials={summary.trials} success={summary.successes} wilson95=[{low:.3f},{high:.3f}]"
+    )

@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlajs.session.conditions import Push, TrialDisturbance
 from vlajs.session.graph import Episode, Graph, Sample
 from vlajs.session.judge import GroundTruth, TrialJudge, Verdict
 from vlajs.session.paths import TrialPaths
 from vlajs.session.plan import TrialPlan
-from vlajs.session.preparation import SILENCE_S, WATCH_S, TrialSettings, load_policy, prepare
+from vlajs.session.preparation import SILENCE_S, WATCH_S, TrialSettings, UnseenError, load_policy, prepare
 from vlajs.session.records import Outcome, SessionError, TrialResult, utc_now
 from vlajs.states import PolicyPhase, RobotMode
 
@@ -73,24 +74,43 @@ def run_trial(graph: Graph, plan: TrialPlan, settings: TrialSettings, recording:
         SessionError: the trial could not be run or judged; it says nothing about the policy and is to be repeated.
     """
     try:
-        prepare(graph, plan, settings)
+        try:
+            prepare(graph, plan, settings)
+        except UnseenError as error:
+            return _unseen(plan, str(error))
         if recording is not None:
             graph.start_recording(recording)
         graph.publish_goal(plan.scene.goal_m)
-        load_policy(graph, settings)
+        if plan.commander == "policy":
+            load_policy(graph, settings)
         episode = graph.start_policy()
-        if episode.contract_id != settings.checkpoint.contract_id:
-            raise SessionError(
-                f"the policy node runs contract {episode.contract_id}, the session evaluates "
-                f"{settings.checkpoint.contract_id}: does the policy node see another file at "
-                f"{settings.checkpoint.path}, or does somebody else load policies into it?"
-            )
+        _require_contract(episode, plan, settings)
         return _Watch(graph, plan, settings, episode).run()
     except BaseException as error:  # Ctrl-C above all: whatever ends a trial, no policy goes on commanding
         error.add_note(come_to_rest(graph))
         raise
     finally:
         graph.stop_recording()
+
+
+def _require_contract(episode: Episode, plan: TrialPlan, settings: TrialSettings) -> None:
+    """Refuse to judge another policy or baseline than the session's.
+
+    Raises:
+        SessionError: which runs.
+    """
+    expected = settings.contract_id_of(plan.commander)
+    if episode.contract_id == expected:
+        return
+    if plan.commander == "baseline":
+        raise SessionError(
+            f"the baseline node runs {episode.contract_id}, the session compares with {expected}: another model, "
+            "instruction or parameter; restart server and node as the session began (baseline.json)"
+        )
+    raise SessionError(
+        f"the policy node runs contract {episode.contract_id}, the session evaluates {expected}: does the policy node "
+        f"see another file at {settings.checkpoint.path}, or does somebody else load policies into it?"
+    )
 
 
 def come_to_rest(graph: Graph) -> str:
@@ -144,6 +164,26 @@ def _first_line(error: SessionError) -> str:
     return str(error).partition("\n")[0]
 
 
+def _unseen(plan: TrialPlan, reason: str) -> TrialReport:
+    """A trial that the policy never began, for want of sight: it counts, as a failure."""
+    result = TrialResult(
+        trial=plan.trial,
+        scene_seed=plan.scene_seed,
+        success=False,
+        outcome="object_lost",
+        reason=reason,
+        duration_s=0.0,
+        time_to_success_s=None,
+        final_distance_m=None,
+        closest_m=None,
+        judged_by="ground truth",
+        ended_utc=utc_now(),
+        commander=plan.commander,
+    )
+    goal_m = [float(value) for value in plan.scene.goal_m]
+    return TrialReport(result=result, paths=TrialPaths(trial=plan.trial, scene_seed=plan.scene_seed, goal_m=goal_m))
+
+
 class _Watch:
     """Follows one running episode to its end."""
 
@@ -154,6 +194,7 @@ class _Watch:
         self._horizon_s = episode.horizon_s
         self._faults: tuple[str, ...] = ()
         self._pressed_s: float | None = None
+        self._disturbance = TrialDisturbance(settings.condition, plan.disturbed_as)
         self._paths = TrialPaths(
             trial=plan.trial, scene_seed=plan.scene_seed, goal_m=[float(value) for value in plan.scene.goal_m]
         )
@@ -190,12 +231,12 @@ class _Watch:
             if policy is not None and policy.running_since_s is not None:
                 return policy.running_since_s
             if policy is not None and policy.phase in (PolicyPhase.STOPPED, PolicyPhase.REFUSED):
-                raise NotBegunError(f"the policy did not get going: {policy.reason}")
+                raise NotBegunError(f"the {self._plan.commander} did not get going: {policy.reason}")
             silent_s = 0.0 if self._graph.watch(WATCH_S) else silent_s + WATCH_S
             if self._graph.now_s() - begun_s > PREPARE_TIMEOUT_S or silent_s > SILENCE_S:
                 raise NotBegunError(
                     f"no first action within {self._graph.now_s() - begun_s:.1f} s of robot time: "
-                    "is the policy node alive and /policy/state published?"
+                    f"is its node alive and /{self._plan.commander}/state published?"
                 )
 
     def _follow(self, judge: TrialJudge) -> Verdict | None:
@@ -208,6 +249,7 @@ class _Watch:
             if sample is not None and (verdict := self._take(judge, sample)):
                 return verdict
             now_s = self._graph.now_s()
+            self._disturb(now_s - self._start_s)
             if self._settings.operator is not None and self._settings.operator.pressed():
                 self._pressed_s = now_s
                 return None
@@ -220,6 +262,13 @@ class _Watch:
             ended = self._robot_ended() or ended or self._policy_ended(now_s)
             if ended is not None and now_s >= ended[2]:
                 return self._close(judge, ended[0], ended[1], now_s)
+
+    def _disturb(self, elapsed_s: float) -> None:
+        for what in self._disturbance.due(elapsed_s):
+            if isinstance(what, Push):
+                self._graph.push(what)
+            else:
+                self._graph.set_camera(what)
 
     def _take(self, judge: TrialJudge, sample: Sample) -> Verdict | None:
         if sample.time_s < self._start_s:
@@ -254,11 +303,15 @@ class _Watch:
             return "time_limit", "", now_s
         if policy is None or policy.silent_s > POLICY_SILENCE_S:
             mode = self._graph.robot().mode.name.lower()
-            return "policy_fault", f"the policy node no longer answers; the arm is {mode}", now_s
+            return "policy_fault", f"the {self._plan.commander} node no longer answers; the arm is {mode}", now_s
         if policy.phase == PolicyPhase.FINISHED:
             return "time_limit", "", max(now_s, self._start_s + self._horizon_s) + SETTLE_S
         if policy.phase == PolicyPhase.STOPPED:
-            return _outcome_of_stop(policy.reason), f"the policy stopped: {policy.reason}", now_s + SETTLE_S
+            return (
+                _outcome_of_stop(policy.reason),
+                f"the {self._plan.commander} stopped: {policy.reason}",
+                now_s + SETTLE_S,
+            )
         return None
 
     def _close(self, judge: TrialJudge, outcome: Outcome, cause: str, now_s: float) -> Verdict | None:
@@ -289,6 +342,7 @@ class _Watch:
             judged_by=verdict.judged_by,
             faults=self._faults,
             ended_utc=utc_now(),
+            commander=self._plan.commander,
         )
 
 

@@ -5,6 +5,7 @@ import logging
 import re
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from vlajs.vla.errors import VlaConfigError
@@ -120,6 +121,18 @@ def endpoint_from(url: str, *, schemes: tuple[str, ...], token: str | None, ca_f
         if not endpoint.tls:
             LOG.warning("%s: images and token travel unencrypted; prefer https, wss or a tunnel", endpoint.url)
     return endpoint
+
+
+def token_from(file: Path) -> str:
+    """The secret that is a file's first line.
+
+    Raises:
+        VlaConfigError: the file cannot be read as ASCII.
+    """
+    try:
+        return file.read_text(encoding="ascii").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VlaConfigError(f"token_file {file} cannot be read as ASCII ({error})") from error
 
 
 def is_loopback(host: str) -> bool:

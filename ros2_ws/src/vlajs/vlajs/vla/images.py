@@ -42,6 +42,32 @@ def check_images(images: object, count: int, size: tuple[int, int] | None) -> np
     return array
 
 
+def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A camera's image as a model wants it: the largest middle part of the wanted proportions, scaled.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: height and width wanted, in pixels.
+
+    Raises:
+        VlaConfigError: Pillow is not installed, and the image has another size.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    scale = min(height / size[0], width / size[1])
+    part_height, part_width = size[0] * scale, size[1] * scale
+    top, left = (height - part_height) / 2, (width - part_width) / 2
+    pillow = _pillow()
+    scaled = pillow.fromarray(np.ascontiguousarray(image)).resize(
+        (size[1], size[0]),
+        # each pixel is the mean of those it covers, also where the scale is no whole number
+        pillow.Resampling.BOX if scale >= 1 else pillow.Resampling.BILINEAR,
+        box=(left, top, left + part_width, top + part_height),
+    )
+    return np.asarray(scaled)
+
+
 def to_jpeg(image: np.ndarray, quality: int) -> bytes:
     """JPEG bytes of one image (H, W, 3) uint8; ``quality`` in [1, 95].
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vlajs.vla.endpoint import MAX_TOKEN_LENGTH, is_loopback
+from vlajs.vla.endpoint import MAX_TOKEN_LENGTH, is_loopback, token_from
 from vlajs.vla.errors import VlaConfigError
 from vlajs.vla.protocol import MAX_BATCH
 from vlajs.vla.wire import MAX_MESSAGE_BYTES
@@ -72,10 +72,7 @@ class ServerConfig:
         """
         token = self.token
         if self.token_file is not None:
-            try:
-                token = self.token_file.read_text(encoding="ascii").partition("\n")[0].strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise VlaConfigError(f"token_file {self.token_file} cannot be read as ASCII ({error})") from error
+            token = token_from(self.token_file)
         if token is not None and not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_TOKEN_LENGTH}}}", token):
             raise VlaConfigError(f"the token must be 1 to {MAX_TOKEN_LENGTH} visible ASCII characters without spaces")
         return token
