@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Runs both trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS] [camera|truth]
 # camera: twin's camera -> detector -> pose estimator -> policy; truth: the policy is told where the cube is.
+# Seeing costs time: the twin's clock, which all nodes follow, then goes at half pace (SPEED=1.0 on four cores or more).
 # A policy that misses some trials does not stop the demo; the exit code tells whether both sessions ran to their end.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TRIALS=${1:-20}
 POSES=${2:-camera}
+[ "$POSES" = camera ] && SPEED=${SPEED:-0.5} || SPEED=${SPEED:-1.0}
 SEED=${DEMO_SEED:-31415} # the scenes follow from the seed alone, so everyone sees the same trials
 INTERRUPTED=130
 
@@ -34,7 +36,7 @@ for demo in "${DEMOS[@]}"; do
     code=0
     # tee outlives Ctrl-C, so that the session can say how to resume
     .venv/bin/vlajs session run --task "$task" --checkpoint "$bundle" --launch twin --trials "$TRIALS" --seed "$SEED" \
-        --pose-source "$POSES" --folder "$folder" | tee -i "$output" || code=$?
+        --pose-source "$POSES" --launch-args "speed:=$SPEED" --folder "$folder" | tee -i "$output" || code=$?
     [ "$code" -ne "$INTERRUPTED" ] || exit "$code"
     [ "$code" -eq 0 ] || status=1
     result=$(grep '^RESULT' "$output" | tail -n 1 || true)

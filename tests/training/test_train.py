@@ -21,7 +21,7 @@ from tests.support.fake_training import Teachers, make_vector_env
 from tests.support.reach_zero import ReachZero
 from tests.support.teachers import DESCRIPTION, CountingTeacher, raises
 from vlajs.policy.bundle import load_bundle
-from vlajs_training import train
+from vlajs_training import evaluate, train
 from vlajs_training.evaluate import TWIN_RESPONSE, EvaluateConfig, Evaluation, run_episodes, wilson95
 from vlajs_training.export import to_bundle
 from vlajs_training.ppo import ActorCritic, ObservationNormaliser, PPOConfig
@@ -35,7 +35,7 @@ def vlajs(command: str, *args: str) -> list[str]:
     return [sys.executable, "-m", f"vlajs_training.{command}", *args]
 
 
-def test_train_survives_kill_9_and_resumes(tmp_path: Path) -> None:
+def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     arguments = ["push_cube", "--total-steps", "1024", "--folder", str(folder), *TINY]
     arguments += ["--checkpoint-every-s", "0"]
@@ -50,12 +50,10 @@ def test_train_survives_kill_9_and_resumes(tmp_path: Path) -> None:
     reached = torch.load(checkpoint, weights_only=True)["progress"]["steps"]
     assert 0 < reached < 1024
 
-    refused = subprocess.run(vlajs("train", *arguments), capture_output=True, text=True, timeout=200)
-    assert refused.returncode == 2
-    assert "already holds a run: add --resume" in refused.stderr
+    assert train.main(arguments) == 2
+    assert "already holds a run: add --resume" in capsys.readouterr().err
 
-    done = subprocess.run(vlajs("train", *arguments, "--resume"), capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    assert train.main([*arguments, "--resume"]) == 0
     steps = [json.loads(line)["steps"] for line in (folder / "progress.jsonl").read_text().splitlines()]
     # 4 environments x 16 steps an iteration; nothing lost, nothing twice
     assert steps == list(range(64, 1025, 64))
@@ -65,18 +63,11 @@ def test_train_survives_kill_9_and_resumes(tmp_path: Path) -> None:
     assert bundle.contract.provenance["validation_success"]["episodes"] == 4
 
     other = [*arguments, "--resume", "--ppo.learning-rate", "1e-5"]
-    refused = subprocess.run(vlajs("train", *other), capture_output=True, text=True, timeout=200)
-    assert refused.returncode == 2
-    assert "other settings (ppo)" in refused.stderr
+    assert train.main(other) == 2
+    assert "other settings (ppo)" in capsys.readouterr().err
 
-    evaluated = subprocess.run(
-        vlajs("evaluate", str(folder / "push_cube-ppo-seed1.safetensors"), "--episodes", "2"),
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert evaluated.stdout.splitlines()[-1].startswith("RESULT task=push_cube episodes=2 success=")
+    assert evaluate.main([str(folder / "push_cube-ppo-seed1.safetensors"), "--episodes", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("RESULT task=push_cube episodes=2 success=")
 
 
 @pytest.mark.parametrize(

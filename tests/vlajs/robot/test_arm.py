@@ -142,6 +142,37 @@ def test_state_follows_the_arms_clock_during_motion(arm: RobotArm) -> None:
     assert len(set(times_s)) > 20
 
 
+def test_where_the_planner_finds_no_way_home_a_slower_one_is_tried(
+    arm: RobotArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = shifted(arm.state().tcp_in_base, 0.0, 0.1, 0.05)
+    arm.stream_target(away)
+    until(lambda: off_m(arm, away) < 2e-3, "away")
+    arm.stop()
+    refusals = ["motion refused: Motion planner failed with error code -111"] * 2
+    move, asked = arm._move, []
+
+    def refused_twice(motion: franky.JointMotion) -> None:
+        asked.append(motion)
+        if len(asked) <= len(refusals):
+            raise ArmError(refusals[len(asked) - 1])
+        move(motion)
+
+    monkeypatch.setattr(arm, "_move", refused_twice)
+    arm.home(HOME_JOINTS_RAD)
+    assert arm.state().joints_rad == pytest.approx(HOME_JOINTS_RAD, abs=2e-3)
+    refusals += refusals[:1]  # three speeds, three refusals: nothing is left to try
+    asked.clear()
+    with pytest.raises(ArmError, match="-111"):
+        arm.start_home(HOME_JOINTS_RAD)
+    assert len(asked) == 3
+    refusals[0] = "the arm is in reflex"  # any other refusal is the last word
+    asked.clear()
+    with pytest.raises(ArmError, match="reflex"):
+        arm.start_home(HOME_JOINTS_RAD)
+    assert len(asked) == 1
+
+
 def test_motion_home_can_be_stopped(arm: RobotArm) -> None:
     away = shifted(arm.state().tcp_in_base, 0.0, 0.2, 0.1)
     arm.stream_target(away)

@@ -171,6 +171,13 @@ TWIN = Description(
             description="loopback address the twin listens on; a free one if not given",
         ),
         Argument(
+            name="speed",
+            kind=float,
+            default="1.0",
+            description="pace of the twin's clock, which every node follows; 0.5 leaves a small machine time to see",
+            nodes_own=True,
+        ),
+        Argument(
             name="pose_source",
             kind=str,
             default="truth",
@@ -213,6 +220,7 @@ TWIN = Description(
             name="twin",
             parameters={
                 "address": Use("robot_ip"),
+                "speed": Use("speed"),
                 "publish_objects": Use("publish_objects"),
                 "cube_half_size_m": Use("cube_half_size_m"),
             },

@@ -39,7 +39,7 @@ from vlajs.policy.runner import STATUS_TOPIC, TCP_TOPIC, object_topic
 from vlajs_msgs.msg import RobotStatus
 from vlajs_perception.annotate import POSE_RGB, draw_detections, draw_pose, draw_text
 from vlajs_perception.detection.detection import Detector
-from vlajs_perception.estimator import PoseEstimator
+from vlajs_perception.estimator import PoseEstimator, Report
 from vlajs_perception.estimator_settings import View
 from vlajs_perception.image_guard import ImageGuard, ImageRefusedError
 from vlajs_perception.optics import OpticsError
@@ -83,6 +83,7 @@ class PoseEstimatorNode(LifecycleNode):
         """Check the parameters, load the detector, open the topics; refuse with the reason."""
         config = config_of(self)
         self._config = config
+        self._known: dict[str, bool] = {}
         self._models = {target.name: target.model for target in config.targets}
         self._pipeline = self._pipeline_of(config)
         self._poses = {
@@ -256,6 +257,18 @@ class PoseEstimatorNode(LifecycleNode):
         for report in reports:
             if report.pose is not None:
                 self._poses[report.name].publish(estimate_message(report.pose, stamp_ns))
+            self._tell(report)
+
+    def _tell(self, report: Report) -> None:
+        """In the log, when an object comes into sight and when its pose is no longer known, and why."""
+        known = report.pose is not None
+        if known == self._known.get(report.name, False):
+            return
+        self._known[report.name] = known
+        if known:
+            self.get_logger().info(f"{report.name}: {report.status.value}")
+        else:
+            self.get_logger().warning(f"{report.name}: no pose, {report.status.value}: {report.reason}")
 
     def _publish_annotated(self, rectified: np.ndarray, view: View, message: Image) -> None:
         picture = rectified.copy()

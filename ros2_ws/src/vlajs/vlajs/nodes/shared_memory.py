@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 PROFILE = Path(__file__).with_name("fastdds_images.xml")
-_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""The first is Jazzy's (Fast DDS 2), the second that of Fast DDS 3; each passes over the other's in silence."""
 
 
 def use_large_shared_memory() -> None:
@@ -13,4 +14,4 @@ def use_large_shared_memory() -> None:
     A profile file of the site's own, named in the environment, stays in force.
     """
     if not any(os.environ.get(name) for name in _VARIABLES):
-        os.environ[_VARIABLES[0]] = str(PROFILE)
+        os.environ.update(dict.fromkeys(_VARIABLES, str(PROFILE)))

@@ -32,7 +32,6 @@ from vlajs_perception.calibration.board import CharucoBoard
 from vlajs_perception.rendering.world import RenderError
 
 _DISTURBANCES = tuple(field.name for field in fields(Disturbance))
-_KEPT_JOINTS = 8
 
 
 class TwinCameraNode(LifecycleNode):
@@ -43,7 +42,7 @@ class TwinCameraNode(LifecycleNode):
         super().__init__("twin_camera")
         declare(self, "width", TwinCameraConfig.width_px)
         declare(self, "height", TwinCameraConfig.height_px)
-        declare(self, "rate_hz", 15.0)
+        declare(self, "rate_hz", 10.0)
         declare(self, "latency_s", 0.0)
         declare(self, "position_m", list(FRONT_POSITION_M))
         declare(self, "look_at_m", list(FRONT_AT_M))
@@ -57,7 +56,8 @@ class TwinCameraNode(LifecycleNode):
         self._active = False
         self._inputs: list[Subscription] = []
         self._disturbance = Disturbance()
-        self._joints: deque[JointState] = deque(maxlen=_KEPT_JOINTS)
+        self._joints: JointState | None = None
+        self._bodies: MultiDOFJointState | None = None
         self._waiting: deque[tuple[int, Image, CameraInfo]] = deque()
         self.add_on_set_parameters_callback(self._on_parameters)
 
@@ -146,10 +146,18 @@ class TwinCameraNode(LifecycleNode):
     # -- pictures -----------------------------------------------------------------------------------------------
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints.append(message)
+        self._joints = message
+        self._see()
 
     def _on_bodies(self, message: MultiDOFJointState) -> None:
-        """One tick is known: let out what is due, take a picture if one is due."""
+        self._bodies = message
+        self._see()
+
+    def _see(self) -> None:
+        """When both halves of one tick are there, in whichever order: let out what is due, take a picture if due."""
+        joints, message = self._joints, self._bodies
+        if joints is None or message is None or joints.header.stamp != message.header.stamp:
+            return
         camera = self._camera
         if camera is None or not self._active:
             return
@@ -158,8 +166,7 @@ class TwinCameraNode(LifecycleNode):
             self.get_logger().info("the twin was restarted: its clock began anew")
             self._waiting.clear()
         self._let_out(stamp_ns)
-        joints = next((joints for joints in self._joints if stamp_ns_of(joints.header) == stamp_ns), None)
-        if joints is None or not self._exposure.is_due(stamp_ns):
+        if not self._exposure.is_due(stamp_ns):
             return
         try:
             picture = camera.render(seen_from(joints, message), self._disturbance)
@@ -188,7 +195,7 @@ class TwinCameraNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
         self._camera.close()
         self._camera = None
-        self._joints.clear()
+        self._joints = self._bodies = None
         self._waiting.clear()
 
 

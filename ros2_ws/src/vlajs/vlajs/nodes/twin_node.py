@@ -34,6 +34,8 @@ ANY_ADDRESS = "auto"
 """Value of the parameter ``address`` that takes a free one."""
 CLOCK_PERIOD_S = 1 / 200
 POSE_PERIOD_S = 1 / 60
+POSES_A_VIEW = 2
+"""Every which pose the twin's state is published for a camera, which takes 30 pictures a second at most."""
 DIAGNOSTICS_PERIOD_S = 1.0
 SLOW_FACTOR = 0.8
 """Below this real-time factor the diagnostics warn: the machine is too slow for the twin and its clients."""
@@ -171,6 +173,7 @@ class TwinNode(LifecycleNode):
     def _publish(self) -> None:
         """Publish at multiples of robot time until deactivated; a thread, since rclpy's timers drop ticks at 200 Hz."""
         twin = self._running_twin()
+        poses = 0
         next_clock_s = next_pose_s = twin.robot_time_s
         while self._publishing.is_set() and twin.is_running:
             robot_s = twin.robot_time_s
@@ -178,15 +181,16 @@ class TwinNode(LifecycleNode):
                 self._clock_out.publish(Clock(clock=_stamp(robot_s)))
                 next_clock_s = _following(next_clock_s, CLOCK_PERIOD_S, robot_s)
             if robot_s >= next_pose_s:
-                self._publish_state(twin.seen())
+                self._publish_state(twin.seen(), for_camera=poses % POSES_A_VIEW == 0)
+                poses += 1
                 next_pose_s = _following(next_pose_s, POSE_PERIOD_S, robot_s)
             wait_s = (min(next_clock_s, next_pose_s) - twin.robot_time_s) / twin.config.speed
             time.sleep(max(wait_s, 5e-4))
 
-    def _publish_state(self, seen: SeenState) -> None:
+    def _publish_state(self, seen: SeenState, *, for_camera: bool) -> None:
         robot_s, poses = seen.stamp_ns * 1e-9, seen.bodies
         # a camera alone wants these, and the simulation shares Python's lock with this thread
-        if self._bodies_out.get_subscription_count():
+        if for_camera and self._bodies_out.get_subscription_count():
             self._joints_out.publish(joints_message(seen))
             self._bodies_out.publish(bodies_message(seen))
         for name, publisher in self._truth_out.items():

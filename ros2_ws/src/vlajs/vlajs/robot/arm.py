@@ -41,6 +41,8 @@ _HEALTHY_MODES = (franky.RobotMode.Idle.name, franky.RobotMode.Move.name)
 _RECOVERY_TIMEOUT_S = 2.0
 _REST_RAD_S = 0.01
 _NO_PLAN = "Motion planner failed"
+_HOME_SHARES = (1.0, 0.93, 0.86)
+"""Of the homing speed, one after the other, until there is a plan."""
 _ERROR_NAMES = tuple(name for name in dir(franky.Errors) if not name.startswith("_"))
 _BRAKE_OF = {
     franky.ControlSignalType.CartesianPose: franky.CartesianStopMotion,
@@ -216,7 +218,15 @@ class RobotArm:
         joints = np.asarray(joints_rad, dtype=np.float64)
         if joints.shape != (7,) or not np.all(np.isfinite(joints)):
             raise ArmError(f"joints {joints_rad}: expected seven finite numbers, radians")
-        self._move(franky.JointMotion(joints, relative_dynamics_factor=self._config.home_factor))
+        for share in _HOME_SHARES:
+            factor = share * self._config.home_factor
+            try:
+                self._move(franky.JointMotion(joints, relative_dynamics_factor=factor))
+                return
+            except ArmError as error:
+                # from some rests the planner finds no way at one speed and finds one a little slower
+                if _NO_PLAN not in str(error) or share == _HOME_SHARES[-1]:
+                    raise
 
     def home(self, joints_rad: Sequence[float], timeout_s: float = 20.0) -> None:
         """Stop, move to a joint configuration and wait until it is reached (wall-clock timeout).
