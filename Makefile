@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 VENV := .venv/bin
 TRIALS ?= 20
-POSES ?= camera
+POSES ?= truth
 SEED ?= 1
 
 # The variables a Python of this environment leaves to its children: another environment must not inherit them.
@@ -19,7 +19,7 @@ help: ## this list
 setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 2.5 minutes, 3 GB, once)
 	@scripts/setup.sh
 
-demo: setup ## both trained policies on the twin, seeing through its camera: make demo TRIALS=20 POSES=camera
+demo: setup ## both trained policies on the twin: make demo TRIALS=20; POSES=camera sees through its camera
 	@scripts/demo.sh $(TRIALS) $(POSES)
 
 test: lint ## lint, types and every test; what CI runs

@@ -17,8 +17,10 @@ from vlajs_perception.estimator_settings import EstimatorSettings, Target, View
 from vlajs_perception.grip import Grip, estimate_of
 from vlajs_perception.motion import Motion, distance_squared
 from vlajs_perception.pose_fit import NO_TURN
+from vlajs_perception.pushing import pushed_along
 from vlajs_perception.rigid import FloatArray
 from vlajs_perception.sight import ImplausibleError, gap_m, see
+from vlajs_perception.tool_history import ToolHistory
 from vlajs_perception.tracker import Status, Track, Tracker
 
 
@@ -86,18 +88,22 @@ class PoseEstimator:
         for tracked in self._objects.values():
             tracked.observe(view)
 
-    def at(self, stamp_ns: int, tool_in_base: FloatArray | None = None) -> list[Report]:
+    def at(
+        self, stamp_ns: int, tool_in_base: FloatArray | None = None, pusher: ToolHistory | None = None
+    ) -> list[Report]:
         """Where the objects are at a time not before the last image.
 
         Args:
             stamp_ns: the time; usually now.
             tool_in_base: shape (4, 4), the tool then, for what it holds; None if it is not known, or if the gripper has
                 opened since: then the motion of the last images is continued.
+            pusher: where the tool was, if its fingers are together with nothing between them: they push what is in
+                their way; None if they are not.
 
         Raises:
             TrackerError: a time before the last image.
         """
-        return [tracked.at(stamp_ns, tool_in_base) for tracked in self._objects.values()]
+        return [tracked.at(stamp_ns, tool_in_base, pusher) for tracked in self._objects.values()]
 
 
 class _Object:
@@ -132,7 +138,7 @@ class _Object:
         self._too_vague = self._vagueness(view.stamp_ns)
         self._touched = self._may_be_touched(view)
 
-    def at(self, stamp_ns: int, tool_in_base: FloatArray | None) -> Report:
+    def at(self, stamp_ns: int, tool_in_base: FloatArray | None, pusher: ToolHistory | None) -> Report:
         track = self._tracker.at(stamp_ns)
         # a track that was given up is lost, not an object that never was
         given_up = track.status is Status.ABSENT and self._last_seen_ns is not None
@@ -141,6 +147,9 @@ class _Object:
         if track.motion is not None:
             reason = self._too_vague or reason
             pose = None if self._too_vague else self._pose(track, track.motion, tool_in_base)
+            if pose is not None and not self._grip.holds and pusher is not None and track.last_seen_ns is not None:
+                path_m = pusher.path_m(track.last_seen_ns, stamp_ns)
+                pose = pushed_along(pose, self._target.model, path_m, self._settings.finger_m)
         return Report(
             name=self._target.name,
             status=status,

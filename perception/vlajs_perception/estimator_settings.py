@@ -162,6 +162,7 @@ class EstimatorSettings:
         rest_spin_rad_s: the same for its turning.
         touch_m: an object on the table whose surface is further than this from the tool's middle is at rest, whatever
             noise says of its speed; a finger is about 2 cm wide.
+        finger_m: from the tool's middle to the surface of closed fingers.
         rest_drift_m_s: how fast the knowledge of an object at rest ages, as a standard deviation in each axis.
 
     Raises:
@@ -179,11 +180,12 @@ class EstimatorSettings:
     rest_speed_m_s: float = 0.05
     rest_spin_rad_s: float = 0.6
     touch_m: float = 0.06
+    finger_m: float = 0.011
     rest_drift_m_s: float = 5e-3
 
     def __post_init__(self) -> None:
         _check_positive(self, "max_position_std_m", "max_rotation_std_rad", "rest_speed_m_s")
-        _check_positive(self, "rest_spin_rad_s", "touch_m", "rest_drift_m_s")
+        _check_positive(self, "rest_spin_rad_s", "touch_m", "finger_m", "rest_drift_m_s")
 
 
 def _check_positive(settings: object, *names: str) -> None:

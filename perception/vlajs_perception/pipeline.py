@@ -196,8 +196,10 @@ class Pipeline:
         with self._lock:
             self._watch_clock(now_ns)
             stamp_ns = now_ns if self._image_ns is None else max(now_ns, self._image_ns)
-            tool = self._tools.tool_at(stamp_ns) if self._tools.gripper_at(stamp_ns).holds else None
-            reports = self._estimator.at(stamp_ns, tool)
+            tool, gripper = self._tools.tool_at(stamp_ns), self._tools.gripper_at(stamp_ns)
+            reports = self._estimator.at(
+                stamp_ns, tool if gripper.holds else None, self._tools if gripper.closed and not gripper.holds else None
+            )
             blind = self._blind(stamp_ns)
         if blind:
             reports = [replace(report, pose=None, reason=blind) for report in reports]

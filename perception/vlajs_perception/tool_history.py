@@ -15,10 +15,12 @@ class Gripper:
     Attributes:
         closing: it has been told to close and has not come to rest.
         grasped: it has closed on something.
+        closed: its fingers are together, with nothing between them.
     """
 
     closing: bool = False
     grasped: bool = False
+    closed: bool = False
 
     @property
     def holds(self) -> bool:
@@ -79,6 +81,14 @@ class ToolHistory:
             return _between(before[1], after[1], (stamp_ns - before[0]) / (after[0] - before[0]))
         near = [item for item in (before, after) if item is not None and abs(item[0] - stamp_ns) <= self._max_gap_ns]
         return min(near, key=lambda item: abs(item[0] - stamp_ns))[1] if near else None
+
+    def path_m(self, from_ns: int, to_ns: int) -> FloatArray:
+        """Where the tool's middle was between two times, shape (n, 3); empty if that is not known."""
+        ends = self.tool_at(from_ns), self.tool_at(to_ns)
+        if ends[0] is None or ends[1] is None:
+            return np.zeros((0, 3))
+        between = [pose for at_ns, pose in self._poses if from_ns < at_ns < to_ns]
+        return np.array([pose[:3, 3] for pose in (ends[0], *between, ends[1])])
 
     def gripper_at(self, stamp_ns: int) -> Gripper:
         """What the hand did at a time: what it was last said to do before; open if that is not known."""

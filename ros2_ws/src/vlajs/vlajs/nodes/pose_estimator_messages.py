@@ -22,7 +22,8 @@ CLOSED_M = 0.01
 def gripper_from(message: RobotStatus) -> Gripper:
     """What the hand does, as the bridge says it."""
     closing = message.gripper_busy and message.gripper_command_m < CLOSED_M
-    return Gripper(closing=bool(closing), grasped=bool(message.grasped))
+    closed = not message.grasped and 0.0 <= message.gripper_width_m < CLOSED_M
+    return Gripper(closing=bool(closing), grasped=bool(message.grasped), closed=bool(closed))
 
 
 def estimate_message(pose: Estimate, stamp_ns: int) -> PoseWithCovarianceStamped:

@@ -16,11 +16,11 @@ class Exposure:
         """Begin with the next tick.
 
         Raises:
-            ValueError: a rate outside [0.1, 60] Hz, which is how often the twin tells its state, or a latency outside
+            ValueError: a rate outside [0.1, 30] Hz, which is how often the twin tells its state, or a latency outside
                 [0, 2] s.
         """
-        if not 0.1 <= rate_hz <= 60.0:
-            raise ValueError(f"rate_hz is {rate_hz}, must lie in [0.1, 60]: the twin tells its state 60 times a second")
+        if not 0.1 <= rate_hz <= 30.0:
+            raise ValueError(f"rate_hz is {rate_hz}, must lie in [0.1, 30]: the twin tells its state 30 times a second")
         if not 0.0 <= latency_s <= 2.0:
             raise ValueError(f"latency_s is {latency_s}, must lie in [0, 2]")
         self.latency_ns = round(latency_s * _NS_PER_S)
