@@ -232,7 +232,10 @@ def test_the_pose_of_what_is_held_follows_the_tool(station: Station) -> None:
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"task": "push_cube", "camera_pose": CAMERA_POSE}, "parameter detector is ''"),
+        (
+            {"detector": "/none.onnx", "task": "push_cube", "camera_pose": CAMERA_POSE},
+            "detector is '/none.onnx', no such file",
+        ),
         ({"detector": __file__, "task": "push_cube"}, "missing calibration: give parameter calibration"),
         (
             {"detector": __file__, "task": "peg_insertion_side", "camera_pose": CAMERA_POSE},

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.graph
 DOMAIN_ID = own_domain()
 VLAJS = str(Path(sys.executable).parent / "vlajs")
 
-# the policy node needs no arm: a pair of them stands for any launch
+# the policy node needs no arm: a pair of them stands for any launch; neither is activated, for one commands at a time
 PAIR = Description(
     name="pair",
     summary="two policy nodes",
@@ -30,8 +30,8 @@ PAIR = Description(
         Argument(name="params_file", kind=Path, default="", description="parameters"),
     ),
     nodes=(
-        NodeSpec(module="policy_node", name="first", parameters={"checkpoint": Use("first")}),
-        NodeSpec(module="policy_node", name="second", parameters={"checkpoint": Use("second")}),
+        NodeSpec(module="policy_node", name="first", parameters={"checkpoint": Use("first"), "start_active": False}),
+        NodeSpec(module="policy_node", name="second", parameters={"checkpoint": Use("second"), "start_active": False}),
     ),
 )
 

@@ -52,6 +52,8 @@ class SapienWorld:
         try:
             self._sapien: Any = importlib.import_module("sapien")
             self._sapien.render.set_log_level("error")
+            # asked first: a scene without a device ends the process when it is taken down
+            self._sapien.render.get_device_summary()
             self._scene: Any = self._sapien.Scene()
             self._camera: Any = self._scene.add_camera("camera", width, height, 1.0, 0.01, _FAR_M)
         except (ImportError, RuntimeError) as error:
