@@ -30,6 +30,7 @@ from vlajs.launch_description import (
 )
 from vlajs.policy.runner import AgeLimits
 from vlajs.tasks import get_task
+from vlajs.twin.config import TwinConfig
 from vlajs.twin.scene import SceneConfig, require_objects
 from vlajs.vla.backend import VlaConfig
 from vlajs.vla.baseline import BaselineConfig
@@ -117,6 +118,7 @@ def test_the_defaults_shown_are_those_of_the_nodes() -> None:
         "cube_half_size_m": str(SceneConfig.cube_half_size_m),
         "camera_board": "false",
         "publish_objects": "true",
+        "speed": str(TwinConfig.speed),
         "state_age_limit_s": str(limits.state_s),
         "objects_age_limit_s": str(limits.objects_s),
     }
