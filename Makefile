@@ -16,7 +16,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 2.5 minutes, 3 GB, once)
+setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 4 minutes, 3 GB, once)
 	@scripts/setup.sh
 
 demo: setup ## both trained policies on the twin: make demo TRIALS=20; POSES=camera sees through its camera

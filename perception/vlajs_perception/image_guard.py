@@ -32,7 +32,7 @@ class GuardSettings:
         ValueError: a time that is not positive.
     """
 
-    max_age_s: float = 0.5
+    max_age_s: float = 0.3
     max_ahead_s: float = 0.02
     refuse_repeats: bool = True
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.bundles import make_bundle, make_contract
 from tests.support.readings import AGES_S, limits_of, make_readings, make_robot
 from vlajs.geometry import Pose
+from vlajs.policy import runner
 from vlajs.policy.actions import scale_action
 from vlajs.policy.contract import terms
 from vlajs.policy.observations import Inputs, assemble
@@ -309,3 +310,9 @@ def test_stop_ends_it_once() -> None:
     runner.stop("another reason")
     assert (runner.phase, runner.reason) == (PolicyPhase.STOPPED, "stopped on request")
     assert runner.tick(FRESH, 0.0) is None
+
+
+def test_a_mode_that_nobody_thought_of_is_none_to_count_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(runner._REMEDIES, RobotMode.HOMING)
+    reason = runner.robot_not_following(make_robot(mode=RobotMode.HOMING))
+    assert reason == "the robot is in mode HOMING; see the bridge's log"

@@ -37,6 +37,10 @@ def object_topic(name: str) -> str:
     return f"/objects/{name}/pose"
 
 
+_FOLLOWING = (RobotMode.READY, RobotMode.TRACKING, RobotMode.HOLDING)
+"""Modes in which the bridge carries out commands; in any other nobody may count on it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BridgeLimits:
     """What the bridge enforces: metres and radians, the box in ``panda_link0``."""
@@ -242,9 +246,10 @@ def limits_mismatch(contract: Contract, limits: BridgeLimits) -> str | None:
 
 def robot_not_following(robot: RobotState, source: str = SOURCE) -> str | None:
     """Why the bridge would not carry out the commands of a source, in words; None when it would."""
-    if robot.mode in _REMEDIES:
+    if robot.mode not in _FOLLOWING:
         faults = f" ({'; '.join(robot.faults)})" if robot.faults else ""
-        return f"the robot is in mode {robot.mode.name}{faults}; {_REMEDIES[robot.mode]}"
+        remedy = _REMEDIES.get(robot.mode, "see the bridge's log")
+        return f"the robot is in mode {robot.mode.name}{faults}; {remedy}"
     if robot.mode == RobotMode.TRACKING and robot.commander not in ("", source):
         return f"{robot.commander!r} commands the arm; stop it first, one source commands at a time"
     return None
