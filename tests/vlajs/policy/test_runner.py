@@ -9,7 +9,7 @@ import pytest
 from tests.support.bundles import make_bundle, make_contract
 from tests.support.readings import AGES_S, limits_of, make_readings, make_robot
 from vlajs.geometry import Pose
-from vlajs.policy import runner
+from vlajs.policy import runner as runner_module
 from vlajs.policy.actions import scale_action
 from vlajs.policy.contract import terms
 from vlajs.policy.observations import Inputs, assemble
@@ -313,6 +313,8 @@ def test_stop_ends_it_once() -> None:
 
 
 def test_a_mode_that_nobody_thought_of_is_none_to_count_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(runner._REMEDIES, RobotMode.HOMING)
-    reason = runner.robot_not_following(make_robot(mode=RobotMode.HOMING))
+    monkeypatch.delitem(runner_module._REMEDIES, RobotMode.HOMING)
+    homing = robot(mode=RobotMode.HOMING).robot
+    assert homing is not None
+    reason = runner_module.robot_not_following(homing)
     assert reason == "the robot is in mode HOMING; see the bridge's log"
