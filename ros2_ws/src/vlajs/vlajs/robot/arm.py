@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import franky
 import numpy as np
 
-from vlajs.geometry import FloatArray, Pose, rotvec_between, wxyz_from_xyzw, xyzw_from_wxyz
+from vlajs.geometry import FloatArray, Pose, xyzw_from_wxyz
+from vlajs.robot.end_effector import FLANGE_TO_TCP_M, FLANGE_TO_TCP_WXYZ, end_effector_refusal, pose_of
+from vlajs.robot.speed import SpeedLimits, velocity_share
 
 # What franky raises: its exception classes have no common base, and a planner's refusal is a bare RuntimeError.
 FRANKY_ERRORS: tuple[type[BaseException], ...] = (
@@ -32,14 +34,11 @@ FRANKY_ERRORS: tuple[type[BaseException], ...] = (
     franky.RealtimeException,
 )
 
-FLANGE_TO_TCP_M = 0.1034
-_FLANGE_TO_TCP_WXYZ = np.array([np.cos(np.pi / 8), 0.0, 0.0, -np.sin(np.pi / 8)])
-"""-45 degrees about z."""
-_FLANGE_TO_TCP_TOLERANCE_M = 1e-3
-_FLANGE_TO_TCP_TOLERANCE_RAD = 0.01
 _HEALTHY_MODES = (franky.RobotMode.Idle.name, franky.RobotMode.Move.name)
 _RECOVERY_TIMEOUT_S = 2.0
 _REST_RAD_S = 0.01
+_TWITCH_RAD_S = 0.1
+"""An arm at rest moves this much at most when control of it ends."""
 _NO_PLAN = "Motion planner failed"
 _HOME_SHARES = (1.0, 0.93, 0.86)
 """Of the homing speed, one after the other, until there is a plan."""
@@ -64,6 +63,7 @@ class ArmConfig:
     Attributes:
         robot_ip: host name or address of the arm's control interface.
         max_tool_speed_m_s: the tool never goes faster towards a streamed target, in (0, 1].
+        max_joint_speed_share: nor any joint faster than this share of its velocity limit, in (0, 0.95].
         velocity_factor: for streamed targets; limits the turning speed, the translation being slower anyway.
         acceleration_factor: for streamed targets.
         jerk_factor: for streamed targets.
@@ -77,6 +77,7 @@ class ArmConfig:
 
     robot_ip: str
     max_tool_speed_m_s: float = 0.35
+    max_joint_speed_share: float = 0.8
     velocity_factor: float = 0.6
     acceleration_factor: float = 0.5
     jerk_factor: float = 0.3
@@ -89,6 +90,11 @@ class ArmConfig:
             raise ValueError("robot_ip is empty: give the arm's address, or the address the twin printed")
         if not 0 < self.max_tool_speed_m_s <= 1:
             raise ValueError(f"max_tool_speed_m_s = {self.max_tool_speed_m_s} is outside (0, 1] m/s")
+        if not 0 < self.max_joint_speed_share <= 0.95:
+            raise ValueError(
+                f"max_joint_speed_share = {self.max_joint_speed_share} is outside (0, 0.95]: the arm stops with a "
+                "reflex at its limit, and what moves it overshoots a little"
+            )
         for name in ("velocity_factor", "acceleration_factor", "jerk_factor", "home_factor"):
             value = getattr(self, name)
             if not 0 < value <= 1:
@@ -145,9 +151,6 @@ class RobotArm:
         self._config = config
         self._lock = threading.Lock()  # between looking for a fault and moving
         self._braked_at_rest = False
-        self._stream_dynamics = franky.RelativeDynamicsFactor(
-            config.velocity_factor, config.acceleration_factor, config.jerk_factor
-        )
         try:
             self._robot = franky.Robot(config.robot_ip, realtime_config=franky.RealtimeConfig.Ignore)
             self._robot.set_collision_behavior(config.collision_torque_nm, config.collision_force_n)
@@ -160,7 +163,14 @@ class RobotArm:
                 f"cannot connect to the arm at {config.robot_ip}: {error}; check the address, that the control "
                 "interface is activated (FCI) and the joints unlocked, and that nothing else controls the arm"
             ) from error
-        check_end_effector(flange_to_tcp)
+        refusal = end_effector_refusal(pose_of(flange_to_tcp))
+        if refusal is not None:
+            raise ArmError(refusal)
+        self._speed_limits = SpeedLimits(
+            tool_m_s=config.velocity_factor * speed_limit.get(),
+            tool_rad_s=config.velocity_factor * self._robot.rotation_velocity_limit.get(),
+            joint_share=config.max_joint_speed_share,
+        )
 
     def state(self) -> ArmState:
         """The newest state.
@@ -173,7 +183,7 @@ class RobotArm:
         except FRANKY_ERRORS as error:
             raise ArmError(f"no state from the arm at {self._config.robot_ip}: {error}; reconnect") from error
         return ArmState(
-            tcp_in_base=_pose(state.O_T_EE),
+            tcp_in_base=pose_of(state.O_T_EE),
             joints_rad=np.array(state.q).ravel(),
             joint_velocities_rad_s=np.array(state.dq).ravel(),
             robot_time_s=state.time.to_msec() * 1e-3,
@@ -183,7 +193,7 @@ class RobotArm:
 
     def tool_jacobian(self, joints_rad: FloatArray) -> FloatArray:
         """Jacobian of the TCP, shape (6, 7), base axes, linear rows first, from the arm's own model."""
-        offset = franky.Affine([0.0, 0.0, FLANGE_TO_TCP_M], xyzw_from_wxyz(_FLANGE_TO_TCP_WXYZ))
+        offset = franky.Affine([0.0, 0.0, FLANGE_TO_TCP_M], xyzw_from_wxyz(FLANGE_TO_TCP_WXYZ))
         return np.asarray(
             self._robot.model.zero_jacobian(franky.Frame.EndEffector, joints_rad, offset, franky.Affine())
         )
@@ -204,10 +214,22 @@ class RobotArm:
         if not target_in_base.is_finite():
             raise ArmError(f"the target is not a pose: {target_in_base}")
         pose = franky.Affine(target_in_base.position_m, xyzw_from_wxyz(target_in_base.quat_wxyz))
-        motion = franky.CartesianMotion(
-            pose, relative_dynamics_factor=self._stream_dynamics, return_when_finished=False
+        dynamics = franky.RelativeDynamicsFactor(
+            self._velocity_share(target_in_base) * self._config.velocity_factor,
+            self._config.acceleration_factor,
+            self._config.jerk_factor,
         )
-        self._move(motion)
+        self._move(franky.CartesianMotion(pose, relative_dynamics_factor=dynamics, return_when_finished=False))
+
+    def _velocity_share(self, target_in_base: Pose) -> float:
+        """Of the planner's velocity limits, so that the way to the target keeps tool and joints below theirs."""
+        state = self.state()
+        try:
+            return velocity_share(
+                state.tcp_in_base, target_in_base, state.joints_rad, self.tool_jacobian, self._speed_limits
+            )
+        except ValueError as error:
+            raise ArmError(f"{error} (joints {np.round(state.joints_rad, 3)})") from error
 
     def start_home(self, joints_rad: Sequence[float]) -> None:
         """Begin a joint motion from rest; :attr:`is_moving` says when it is over, :meth:`check_motion` if it failed.
@@ -250,7 +272,7 @@ class RobotArm:
         if signal is None:
             return
         try:
-            self._move(_BRAKE_OF[signal](), brakes_at_rest=_is_at_rest(self.state()))
+            self._move(_BRAKE_OF[signal](), brakes_at_rest=_is_slower_than(_REST_RAD_S, self.state()))
         except ArmError:
             if self._robot.is_in_control:  # it may just have come to rest by itself
                 self._end_control()
@@ -337,7 +359,7 @@ class RobotArm:
         if _NO_PLAN not in str(error) or not self._braked_at_rest or self._robot.is_in_control:
             return False
         state = self.state()
-        return state.fault is None and _is_at_rest(state)
+        return state.fault is None and _is_slower_than(_TWITCH_RAD_S, state)
 
     def _end_control(self) -> None:
         """Last resort: tell the arm to end the motion; it brakes by itself."""
@@ -348,34 +370,8 @@ class RobotArm:
             self._robot.join_motion(1.0)
 
 
-def check_end_effector(flange_to_tcp: franky.Affine) -> None:
-    """Poses mean nothing under another tool: refuse anything but the hand's own offset and orientation.
-
-    Args:
-        flange_to_tcp: the arm's end effector as set in Desk (``F_T_EE``).
-
-    Raises:
-        ArmError: it is elsewhere, turned otherwise or tilted.
-    """
-    tool = _pose(flange_to_tcp)
-    off_m = float(np.linalg.norm(tool.position_m - [0.0, 0.0, FLANGE_TO_TCP_M]))
-    off_rad = float(np.linalg.norm(rotvec_between(_FLANGE_TO_TCP_WXYZ, tool.quat_wxyz)))
-    if not (off_m <= _FLANGE_TO_TCP_TOLERANCE_M and off_rad <= _FLANGE_TO_TCP_TOLERANCE_RAD):
-        raise ArmError(
-            f"the arm's end effector is at {np.round(tool.position_m, 4)} m from the flange and its orientation is "
-            f"{np.degrees(off_rad):.1f} degrees from the Franka Hand's; expected (0, 0, {FLANGE_TO_TCP_M}) m and 0 "
-            "(-45 about z): select the Franka Hand as end effector in Desk"
-        )
-
-
-def _is_at_rest(state: ArmState) -> bool:
-    return bool(np.max(np.abs(state.joint_velocities_rad_s)) < _REST_RAD_S)
-
-
-def _pose(affine: franky.Affine) -> Pose:
-    quat = wxyz_from_xyzw(np.asarray(affine.quaternion).ravel())
-    quat = quat if quat[0] >= 0 else -quat
-    return Pose(position_m=np.array(affine.translation).ravel(), quat_wxyz=quat)
+def _is_slower_than(speed_rad_s: float, state: ArmState) -> bool:
+    return bool(np.max(np.abs(state.joint_velocities_rad_s)) < speed_rad_s)
 
 
 def _error_names(state: franky.RobotState) -> tuple[str, ...]:
