@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PointStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import PointStamped
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
 from vlajs.geometry import FloatArray, Pose
 from vlajs.nodes.commander import COMMAND_TOPIC, SESSION_NODE
-from vlajs.nodes.messages import FORGET_SERVICE, LATCHED_QOS, RELIABLE_QOS, STREAM_QOS, stamp_ns_of
+from vlajs.nodes.messages import FORGET_SERVICE, LATCHED_QOS, RELIABLE_QOS
 from vlajs.nodes.policy_inputs import ARM_JOINTS
 from vlajs.nodes.session_calls import POLL_S, SERVICE_TIMEOUT_S, ServiceCalls
 from vlajs.nodes.session_commanders import (
@@ -25,6 +24,7 @@ from vlajs.nodes.session_commanders import (
     lifecycle_clients,
     settings_of,
 )
+from vlajs.nodes.session_estimator import EstimatorView
 from vlajs.nodes.session_recorder import TrialRecorder, recorded_topics
 from vlajs.policy.contract import BASE_FRAME
 from vlajs.policy.runner import object_topic
@@ -105,14 +105,11 @@ class RosGraph(ServiceCalls):
         if compare:
             self._clients_of |= lifecycle_clients(self)
         self._pose_source: PoseSource = pose_source
-        self._estimated_ns: dict[str, int] = {}
-        self._estimator_says = ""
+        self._estimator: EstimatorView | None = None
         if on_twin and pose_source == "camera":
-            self._clients_of[FORGET_SERVICE] = self.create_client(Trigger, FORGET_SERVICE)
+            self._estimator = EstimatorView(task.objects, self._inputs, self)
+            self._clients_of |= self._estimator.clients
             self._clients_of[SET_CAMERA] = self.create_client(SetParameters, SET_CAMERA)
-            self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-            for name in task.objects:
-                self._inputs.listen(PoseWithCovarianceStamped, object_topic(name), STREAM_QOS, self._taker_of(name))
         if on_twin and pushes:
             self._clients_of["/twin/push"] = self.create_client(Trigger, "/twin/push")
             self._clients_of[SET_TWIN] = self.create_client(SetParameters, SET_TWIN)
@@ -120,17 +117,6 @@ class RosGraph(ServiceCalls):
             self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
         topics = recorded_topics(task, on_twin=on_twin, compare=compare)
         self._recorder = TrialRecorder(self, topics) if record else None
-
-    def _taker_of(self, name: str) -> Callable[[PoseWithCovarianceStamped], None]:
-        def take(message: PoseWithCovarianceStamped) -> None:
-            self._estimated_ns[name] = stamp_ns_of(message.header)
-
-        return take
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == "pose_estimator":
-                self._estimator_says = status.message
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -323,15 +309,15 @@ class RosGraph(ServiceCalls):
 
     def look_anew(self, timeout_s: float) -> str:
         """Have the pose estimator forget, and wait until it sees every object."""
+        assert self._estimator is not None, "sessions with poses from the camera have one"
+        estimator = self._estimator
         self._call(FORGET_SERVICE, Trigger.Request())
         with self._inputs.changed:
-            self._estimated_ns.clear()
+            estimator.expect_everything()
         deadline_s = self.now_s() + timeout_s
-        everything = set(self._task.objects)
-        self._wait_until(lambda: set(self._estimated_ns) == everything or self.now_s() > deadline_s, SEEING_TIMEOUT_S)
-        if set(self._estimated_ns) == everything:
-            return ""
-        return self._estimator_says or "it says nothing: is its node alive?"
+        self._wait_until(lambda: estimator.sees_everything() or self.now_s() > deadline_s, SEEING_TIMEOUT_S)
+        with self._inputs.changed:
+            return "" if estimator.sees_everything() else estimator.why_not()
 
     def publish_goal(self, goal_m: FloatArray) -> None:
         """Latched: who subscribes later hears it too."""

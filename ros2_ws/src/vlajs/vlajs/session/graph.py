@@ -133,6 +133,9 @@ class Graph(Protocol):
         """Have the pose estimator forget what it saw before, and wait until it sees every object.
 
         Empty when it does; else, after ``timeout_s`` of robot time, what the estimator says why it does not.
+
+        Raises:
+            SessionError: no picture reached the estimator in that time: a dead camera, not a hidden object.
         """
         ...
 
