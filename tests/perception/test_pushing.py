@@ -41,6 +41,15 @@ def test_it_is_before_the_fingers_where_they_are_now() -> None:
     assert pushed.position_m == pytest.approx([0.831, 0.0, 0.02], abs=5e-4)
 
 
+def test_the_further_it_was_pushed_the_less_is_known() -> None:
+    still = pushed_along(lying(0.7), CUBE, path((0.60, 0.0, 0.02), (0.65, 0.0, 0.02)), FINGER_M)
+    np.testing.assert_array_equal(still.covariance, 1e-6 * np.eye(6))
+    # by 41 mm: 0.3 * 0.041 = 12.3 mm in x and y, 12.3 / 20 = 0.615 rad of yaw; the table still bears it upright
+    pushed = pushed_along(lying(0.7), CUBE, path((0.65, 0.0, 0.02), (0.71, 0.0, 0.02)), FINGER_M)
+    deviations = np.sqrt(np.diag(pushed.covariance) - 1e-6)
+    assert deviations == pytest.approx([0.0123, 0.0123, 0.0, 0.0, 0.0, 0.615], rel=0.02)
+
+
 @pytest.mark.parametrize(
     "points_m",
     [
