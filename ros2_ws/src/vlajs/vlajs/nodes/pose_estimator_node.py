@@ -133,6 +133,7 @@ class PoseEstimatorNode(LifecycleNode):
         for subscription in self._listened:
             self.destroy_subscription(subscription)
         for publisher in (*self._poses.values(), self._annotated):
+            # it is a LifecyclePublisher, rclpy's annotations call it a Publisher
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
         self.destroy_publisher(self._diagnostics)
         self.destroy_service(self._forget_service)
