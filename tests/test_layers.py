@@ -12,9 +12,10 @@ TRAINING = ROOT / "training/vlajs_training"
 PERCEPTION = ROOT / "perception/vlajs_perception"
 
 # A package or module inside vlajs -> what of vlajs it may import besides itself. No arrows back, none between siblings.
-BASE = {"files", "geometry", "states", "tasks"}
+BASE = {"episode", "files", "geometry", "states", "tasks"}
 LOGIC = {"control", "policy", "robot", "session", "twin", "vla"}
 ALLOWED = {
+    "episode": {"geometry", "states"},
     "files": set[str](),
     "geometry": set[str](),
     "states": set[str](),

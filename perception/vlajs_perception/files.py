@@ -1,5 +1,8 @@
 """Files that are whole or absent."""
 
+# vlajs.files has the same function: perception is installed without the robot's side, of which only nodes and twin may
+# import perception (tests/test_layers.py), so neither can lend it to the other.
+
 import os
 import tempfile
 from pathlib import Path

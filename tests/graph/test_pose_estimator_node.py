@@ -18,8 +18,8 @@ from tests.support.seen_by_colour import picture_of
 from tests.support.seen_episode import CAMERA, IMAGE_SIZE_PX, TOOL_DOWN, pose, turned
 from tests.support.tester import Tester
 from vlajs.geometry import Pose
-from vlajs.nodes.camera_messages import image_message
-from vlajs.nodes.messages import RELIABLE_QOS, STREAM_QOS, pose_message
+from vlajs.nodes.image_messages import image_message
+from vlajs.nodes.messages import CAMERA_FRAME, RELIABLE_QOS, STREAM_QOS, pose_message, stamp_ns_of
 from vlajs_msgs.msg import RobotStatus
 from vlajs_perception.objects import cube
 from vlajs_perception.rigid import quat_of
@@ -76,7 +76,7 @@ class Station(Tester):
         tool = Pose(position_m=self.tool_in_base[:3, 3], quat_wxyz=quat_of(self.tool_in_base[:3, :3]))
         self.tools.publish(PoseStamped(header=self.header(), pose=pose_message(tool)))
         self.states.publish(RobotStatus(header=self.header(), grasped=self.grasped))
-        message = image_message(self.picture, self.header(self.age_s))
+        message = image_message(self.picture, stamp_ns_of(self.header(self.age_s)), CAMERA_FRAME)
         for name, value in self.change.items():
             setattr(message, name, value)
         self.images.publish(message)
@@ -170,7 +170,7 @@ def test_between_images_poses_go_on_and_are_stamped_with_their_time(station: Sta
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"encoding": "mono8"}, "encoding is 'mono8', expected rgb8 or bgr8"),
+        ({"encoding": "mono8"}, "encoding is 'mono8', readable are rgb8, bgr8"),
         ({"width": 320}, "the image has 320 x 480 px, camera_info says 640 x 480 px"),
         ({"step": 100}, "rows of 100"),
     ],

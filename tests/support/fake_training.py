@@ -10,9 +10,10 @@ import torch
 
 from tests.support.reach_zero import ReachZero
 from tests.support.teachers import CountingTeacher, toward_zero
-from vlajs_training import train
+from vlajs_training import train, trainer
 from vlajs_training.simulation.vector import StepResult
 from vlajs_training.tasks import TaskDefinition, get_definition
+from vlajs_training.train_config import TrainConfig
 
 
 class WideReachZero(ReachZero):
@@ -30,13 +31,13 @@ class WideReachZero(ReachZero):
         return super().step(actions)
 
 
-def make_vector_env(config: train.TrainConfig, *, num_envs: int, **_: object) -> WideReachZero:
-    """In place of ``train.make_vector_env``."""
+def make_vector_env(config: TrainConfig, *, num_envs: int, **_: object) -> WideReachZero:
+    """In place of ``trainer.make_vector_env``."""
     return WideReachZero(num_envs, get_definition(config.task).observation_size)
 
 
 class Teachers:
-    """In place of ``train.make_teacher``; remembers whom it made."""
+    """In place of ``trainer.make_teacher``; remembers whom it made."""
 
     def __init__(self) -> None:
         self.made: list[CountingTeacher] = []
@@ -50,7 +51,7 @@ class Teachers:
 
 
 if __name__ == "__main__":
-    train.make_vector_env = make_vector_env
-    train.make_teacher = Teachers()
+    trainer.make_vector_env = make_vector_env
+    trainer.make_teacher = Teachers()
     torch.set_num_threads(1)
     raise SystemExit(train.main(sys.argv[1:]))

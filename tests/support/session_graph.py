@@ -14,6 +14,7 @@ from vlajs.session.operator import Operator
 from vlajs.session.plan import TrialPlan, plan_record, plan_trials, scene_seed_of
 from vlajs.session.preparation import TrialSettings
 from vlajs.session.records import Baseline, Checkpoint, Commander, SessionError, SessionHeader, TrialResult
+from vlajs.session.trial import TrialReport, run_trial
 from vlajs.states import PolicyPhase, RobotMode
 from vlajs.tasks import get_task
 
@@ -24,6 +25,8 @@ CONTRACT_ID = "push_cube-000000000000"
 CHECKPOINT = Checkpoint.of(Path(__file__), CONTRACT_ID, {})
 """A file that is there; the stand-in does not look into it."""
 
+PLANS = plan_trials(get_task("push_cube"), 3, 7)
+"""Of :func:`make_header`'s session."""
 
 BASELINE = Baseline(contract_id="vla-0123456789ab", settings={"backend": "vlajs", "instruction": "push <it>"})
 
@@ -255,3 +258,8 @@ def make_result(trial: int, *, success: bool, time_s: float = 1.5, seed: int = 7
         closest_m=0.09,
         judged_by="ground truth",
     )
+
+
+def first_trial(graph: FakeGraph, operator: Operator | None = None) -> TrialReport:
+    """Run the first of :data:`PLANS`."""
+    return run_trial(graph, PLANS[0], make_settings(operator))

@@ -12,9 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgpack
+import numpy as np
 import websockets.sync.server
 
-from vlajs.vla.wire import from_msgpack, to_msgpack
+from vlajs.vla.convention import Convention
+from vlajs.vla.protocol import Metadata, read_request, write_answer
+from vlajs.vla.wire import from_json, from_msgpack, to_json, to_msgpack
 
 
 @dataclass
@@ -289,3 +292,43 @@ class DeafServer:
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n\x82\x01\x80"
         )
+
+
+# --- good servers
+
+OWN = Convention(rate_hz=20.0)
+METADATA = Metadata(name="test-model", convention=OWN, action_horizon=2, max_batch=3)
+
+
+def good_openvla(request: Request) -> None:
+    """Moves by the mean of the image, in millimetres along x."""
+    payload = from_json(request.body)
+    request.answer(to_json(np.array([payload["image"].mean() / 1000, 0, 0, 0, 0, 0, 1.0])))
+
+
+def vlajs(act: Behaviour, metadata: bytes | None = None) -> Behaviour:
+    """Our protocol, with ``act`` for POST /act."""
+
+    def behave(request: Request) -> None:
+        if request.path == "/act":
+            act(request)
+        elif request.path == "/metadata":
+            request.answer(METADATA.to_json() if metadata is None else metadata)
+        else:
+            request.answer(b"ok")
+
+    return behave
+
+
+def good_act(request: Request) -> None:
+    """Two actions an image: the first along x by its mean in mm, the second along z."""
+    asked = read_request(request.body)
+    chunk = np.zeros((len(asked.images), 2, 7))
+    chunk[:, 0, 0] = asked.images.mean(axis=(1, 2, 3)) / 1000
+    chunk[:, 1, 2] = 0.001
+    request.answer(write_answer(chunk))
+
+
+def acts(server: HttpServer) -> int:
+    """How often it was asked for actions."""
+    return sum(request.path == "/act" for request in server.requests)

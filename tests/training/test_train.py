@@ -21,7 +21,7 @@ from tests.support.fake_training import Teachers, make_vector_env
 from tests.support.reach_zero import ReachZero
 from tests.support.teachers import DESCRIPTION, CountingTeacher, raises
 from vlajs.policy.bundle import load_bundle
-from vlajs_training import evaluate, train
+from vlajs_training import evaluate, train, trainer
 from vlajs_training.evaluate import TWIN_RESPONSE, EvaluateConfig, Evaluation, run_episodes, wilson95
 from vlajs_training.export import to_bundle
 from vlajs_training.ppo import ActorCritic, ObservationNormaliser, PPOConfig
@@ -131,8 +131,8 @@ def test_wilson_interval() -> None:
 def teachers(monkeypatch: pytest.MonkeyPatch) -> Teachers:
     """``vlajs train`` in this process, in a cheap environment, with a teacher that points the right way."""
     made = Teachers()
-    monkeypatch.setattr(train, "make_vector_env", make_vector_env)
-    monkeypatch.setattr(train, "make_teacher", made)
+    monkeypatch.setattr(trainer, "make_vector_env", make_vector_env)
+    monkeypatch.setattr(trainer, "make_teacher", made)
     return made
 
 
@@ -177,12 +177,12 @@ def test_a_guided_run_logs_and_records_its_guidance(tmp_path: Path, teachers: Te
 def test_a_resumed_run_goes_on_with_its_guidance(tmp_path: Path, teachers: Teachers) -> None:
     arguments = [*CHEAP, "--method", "vlajs", "--folder", str(tmp_path / "run"), "--total-steps", "512"]
     config = tyro.cli(TrainConfig, args=arguments)
-    first = train.Trainer(config)
+    first = trainer.Trainer(config)
     first.prepare_folder()
     for _ in range(3):
         first._iterate()
     first.save()
-    second = train.Trainer(dataclasses.replace(config, resume=True))
+    second = trainer.Trainer(dataclasses.replace(config, resume=True))
     second.prepare_folder()
     assert second.progress.steps == second.ppo.steps == 384
     assert second.guide.state_dict()["history"] == first.guide.state_dict()["history"]
@@ -196,12 +196,12 @@ def test_a_resumed_run_goes_on_with_its_guidance(tmp_path: Path, teachers: Teach
     assert rows_of(tmp_path / "run")[-1]["guidance/calls"] > first.guide.calls
     first.guide.deactivated_at = 384
     first.save()
-    third = train.Trainer(dataclasses.replace(config, resume=True))
+    third = trainer.Trainer(dataclasses.replace(config, resume=True))
     third.prepare_folder()
     third.run()
     assert teachers.made[2].calls == 0
-    for trainer in (first, second, third):
-        trainer.close()
+    for run in (first, second, third):
+        run.close()
 
 
 def test_a_failing_teacher_is_said_once_and_the_run_ends_well(
@@ -264,9 +264,9 @@ def test_refusals_before_anything_runs(
     )
     assert "guidance.max_call_share = 2.0" in refused("--method", "vlajs", "--guidance.max-call-share", "2")
     foreign = CountingTeacher(dataclasses.replace(DESCRIPTION, convention="tool_euler"))
-    monkeypatch.setattr(train, "make_teacher", lambda *args, **kwargs: foreign)
+    monkeypatch.setattr(trainer, "make_teacher", lambda *args, **kwargs: foreign)
     assert "teacher 'fake' speaks 'tool_euler', training reads 'base_delta'" in refused("--method", "vlajs")
-    monkeypatch.setattr(train, "make_teacher", teachers_module.make_teacher)
+    monkeypatch.setattr(trainer, "make_teacher", teachers_module.make_teacher)
     assert "unknown teacher 'oracle': known teachers are" in refused("--method", "vlajs", "--teacher", "oracle")
     with pytest.raises(SystemExit):
         train.main([*CHEAP, "--method", "magic"])

@@ -62,4 +62,4 @@ def _mend_torchvision() -> None:
     importlib.import_module("torchvision")
     own = importlib.import_module("ultralytics.utils.nms").TorchNMS.nms
     for name in ("torchvision.ops", "torchvision.ops.boxes"):
-        setattr(importlib.import_module(name), "nms", own)  # noqa: B010
+        vars(importlib.import_module(name))["nms"] = own

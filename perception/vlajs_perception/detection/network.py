@@ -10,7 +10,7 @@ import torch
 from ultralytics.nn.tasks import PoseModel
 
 
-class TrainedPoseModel(PoseModel):  # type: ignore[misc]
+class TrainedPoseModel(PoseModel):  # type: ignore[misc]  (Ultralytics is untyped)
     """YOLO pose network whose convolutions may compute in bfloat16 while it trains; its weights stay float32.
 
     Attributes:

@@ -183,7 +183,7 @@ def _train(run: Path, description: Path, settings: TrainSettings) -> None:
     pose = importlib.import_module("ultralytics.models.yolo.pose")
     network = importlib.import_module("vlajs_perception.detection.network")
 
-    class Trainer(pose.PoseTrainer):  # type: ignore[misc, name-defined]
+    class Trainer(pose.PoseTrainer):  # type: ignore[misc, name-defined]  (known at run time)
         """Keeps the last weights instead of those that validated best: the figures then are no choice's luck."""
 
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:

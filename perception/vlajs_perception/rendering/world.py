@@ -49,6 +49,23 @@ class RenderError(RuntimeError):
     """Nothing can be rendered here; the message says what is missing."""
 
 
+def open_renderer(model: Any, width_px: int, height_px: int) -> Any:
+    """MuJoCo's renderer of a model.
+
+    Raises:
+        RenderError: nothing can be rendered here; the message says what is missing.
+    """
+    try:
+        return mujoco.Renderer(model, height_px, width_px)
+    except Exception as error:
+        # GLFW, EGL and OSMesa fail each in their own way, and PyOpenGL's errors cannot be imported before the platform
+        # is chosen: whatever it was, the caller is told
+        raise RenderError(
+            f"MuJoCo cannot render here ({error}): install a software OpenGL (Debian: libosmesa6), or set MUJOCO_GL "
+            "before MuJoCo is first imported"
+        ) from error
+
+
 class World:
     """One model with everything a picture may hold.
 
@@ -67,13 +84,7 @@ class World:
         self._model: Any = _build_spec(width, height).compile()
         self._model.geom_sameframe[:] = 0  # a geometry in its body's or inertia's own frame would never move
         self._data: Any = mujoco.MjData(self._model)
-        try:
-            self._renderer: Any = mujoco.Renderer(self._model, height, width)
-        except Exception as error:
-            raise RenderError(
-                f"MuJoCo cannot render here ({error}): install a software OpenGL (Debian: libosmesa6), or "
-                "set MUJOCO_GL before MuJoCo is first imported"
-            ) from error
+        self._renderer: Any = open_renderer(self._model, width, height)
         model = self._model
         self._parts = {
             kind: [model.geom(f"{CLASS_NAMES[kind]}_{part}").id for part in range(count)]

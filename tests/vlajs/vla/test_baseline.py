@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vlajs.episode import MAX_REFUSED_COMMANDS, Increment
 from vlajs.states import PolicyPhase
 from vlajs.vla.baseline import (
-    MAX_REFUSED_COMMANDS,
     RETRY_PAUSE_S,
     Answer,
     BaselineConfig,
@@ -18,7 +18,7 @@ from vlajs.vla.baseline import (
 from vlajs.vla.client import VlaDescription
 from vlajs.vla.convention import Convention
 from vlajs.vla.errors import VlaConfigError
-from vlajs.vla.playback import Motion, StepLimits, pacing_of
+from vlajs.vla.playback import StepLimits, pacing_of
 
 CONFIG = BaselineConfig(instruction="push the cube")
 OPEN = RobotInput(
@@ -40,13 +40,13 @@ class Bench:
         self.period_s = 1.0 / pacing.tick_rate_hz
         self.episode = BaselineEpisode(7, replace(CONFIG, **changes), pacing, robot, self.now_s)
 
-    def tick(self, **changes) -> Motion | None:
+    def tick(self, **changes) -> Increment | None:
         """One tick, after which a period has gone by."""
         motion = self.episode.tick(replace(self.robot, **changes), self.now_s)
         self.now_s += self.period_s
         return motion
 
-    def ticks(self, seconds: float) -> list[Motion | None]:
+    def ticks(self, seconds: float) -> list[Increment | None]:
         return [self.tick() for _ in range(round(seconds / self.period_s))]
 
     def answer(self, *rows: float, age_s: float = 0.0, episode: int = 7) -> str:
@@ -58,7 +58,7 @@ class Bench:
         return self.episode.take(Answer(episode=7, taken_s=self.now_s, problem=problem, final=final), self.now_s)
 
 
-def x_of(motion: Motion | None) -> float | None:
+def x_of(motion: Increment | None) -> float | None:
     return None if motion is None else float(motion.delta_pos_m[0])
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vlajs.geometry import quat_from_rotvec, quat_multiply
 from vlajs.vla.errors import ConventionError
-from vlajs.vla.playback import TICK_RATE_HZ, Playback, StepLimits, pacing_of, still
+from vlajs.vla.playback import TICK_RATE_HZ, Playback, StepLimits, pacing_of
 
 WIDE = StepLimits(max_step_m=10.0, max_step_rad=10.0)
 
@@ -100,9 +100,5 @@ def test_grippers_beyond_their_range_are_clipped() -> None:
     assert Playback(np.array([action(gripper=-1.4)]), 1).next(WIDE).gripper_width_m == 0.0
 
 
-def test_still_moves_nothing() -> None:
-    motion = still(0.03)
-    assert not motion.delta_pos_m.any()
-    assert not motion.delta_rotvec_rad.any()
-    assert motion.gripper_width_m == 0.03
+def test_ticks_come_before_the_bridge_misses_them() -> None:
     assert TICK_RATE_HZ == 20.0  # 50 ms: within the 90 ms after which the bridge holds

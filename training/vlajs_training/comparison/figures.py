@@ -48,7 +48,7 @@ class Styles:
 
     def line(self, algorithm: Algorithm) -> str | tuple[int, tuple[float, ...]]:
         """Style of a line."""
-        return _LINES[self._rank(algorithm) % len(_LINES)]  # type: ignore[return-value]
+        return _LINES[self._rank(algorithm) % len(_LINES)]  # type: ignore[return-value]  (of both kinds)
 
     def marker(self, algorithm: Algorithm) -> str:
         """Of a point."""
@@ -107,7 +107,7 @@ def learning_curves(comparison: Comparison) -> Figure:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [a.label for a in comparison.algorithms if a.label in handles]
     figure.legend(
-        [handles[label] for label in order],  # type: ignore[misc]
+        [handles[label] for label in order],  # type: ignore[misc]  (matplotlib's own)
         order,
         loc="outside lower center",
         ncols=3,

@@ -45,7 +45,7 @@ class MiniVla:
             SentenceError: an instruction the weights do not hold, and no encoder is installed.
             ValueError: pictures of another size.
         """
-        expected = (len(instructions), *self.convention.image_size, 3)  # type: ignore[misc]
+        expected = (len(instructions), *self.convention.image_size, 3)  # type: ignore[misc]  (a trained model's is stated)
         if images.shape != expected or images.dtype != np.uint8:
             raise ValueError(f"pictures are {images.dtype} {images.shape}, expected uint8 {expected}")
         sentences = torch.from_numpy(self._book.embed(instructions)) if len(images) else torch.zeros(0, 384)

@@ -73,7 +73,7 @@ class FilmBlock(nn.Module):
         self.film = nn.Linear(condition, 2 * channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]  (it has one)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Features (B, C, H, W) under a condition (B, condition)."""

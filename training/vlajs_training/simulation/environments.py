@@ -176,7 +176,7 @@ def _controllers_reset_under(env: BaseEnv, mask: torch.Tensor) -> Iterator[None]
     """While open, a controller that is reset sees `mask` as the scene's reset mask."""
     controllers = [] if env.agent is None else _controllers(env.agent.controller)
     for controller in controllers:
-        controller.reset = _masked(controller.reset, env.scene, mask)  # type: ignore[method-assign]
+        controller.reset = _masked(controller.reset, env.scene, mask)  # type: ignore[method-assign]  (its own, for now)
     try:
         yield
     finally:

@@ -211,7 +211,7 @@ class ParallelVectorEnv:
             for pipe in ready:
                 index = waiting.pop(pipe)
                 try:
-                    kind, content = pipe.recv()  # type: ignore[union-attr]
+                    kind, content = pipe.recv()  # type: ignore[union-attr]  (only pipes were waited for)
                 except (EOFError, ConnectionResetError):
                     self._processes[index].join(_CLOSE_GRACE_S)
                     code = self._processes[index].exitcode
@@ -266,7 +266,7 @@ def _serve(pipe: Any, factory: Callable[[int], VectorEnv], index: int) -> None:
             if command == "reset":
                 arrays.observation[mine] = env.reset(content)
             elif command == "visible_state":
-                pipe.send(("ok", env.visible_state(content)))  # type: ignore[attr-defined]
+                pipe.send(("ok", env.visible_state(content)))  # type: ignore[attr-defined]  (the parent asks who has it)
                 continue
             else:
                 _store(arrays, mine, env.step(arrays.actions[mine]))

@@ -179,7 +179,7 @@ def _hook_link_reads() -> None:
             px = self.px
             if isinstance(px, BatchedCpuPhysx):
                 getattr(px, read)(group_of(self))
-            return stock.fget(self)  # type: ignore[misc]
+            return stock.fget(self)  # type: ignore[misc]  (it is read, so it has one)
 
         return property(getter, stock.fset)
 

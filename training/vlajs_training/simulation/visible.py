@@ -40,13 +40,14 @@ def show(simulation: BaseEnv, row: FloatRows) -> None:
     robot: Any = simulation.agent.robot._objs[0]
     bodies: list[Any] = [actor._objs[0] for actor in _movable(simulation)]
     show_shapes = getattr(simulation, "show_shapes", None)
-    size = robot.dof + 7 * len(bodies) + (0 if show_shapes is None else simulation.visible_shapes().shape[1])  # type: ignore[attr-defined]
+    visible_shapes = getattr(simulation, "visible_shapes", None)
+    size = robot.dof + 7 * len(bodies) + (0 if visible_shapes is None else visible_shapes().shape[1])
     if row.shape != (size,) or not np.isfinite(row).all():
         raise ValueError(f"a visible state of shape {row.shape}, expected {size} finite numbers: is it another task's?")
     robot.set_qpos(row[: robot.dof])
     for number, body in enumerate(bodies):
         start = robot.dof + 7 * number
-        body.set_pose(sapien.Pose(row[start : start + 3], row[start + 3 : start + 7]))  # type: ignore[arg-type]
+        body.set_pose(sapien.Pose(row[start : start + 3], row[start + 3 : start + 7]))  # type: ignore[arg-type]  (arrays do)
     if show_shapes is not None:
         show_shapes(row[robot.dof + 7 * len(bodies) :])
 

@@ -194,7 +194,7 @@ class GuardedTeacher:
         except _TooLateError:
             self._late()
             return False, None
-        except Exception as error:  # noqa: BLE001  (whatever a teacher raises, the run goes on without it)
+        except Exception as error:  # noqa: BLE001  (anybody's code: it counts as failed, is told, and the run goes on)
             self._failed(f"{type(error).__name__}: {error}")
             return False, None
 
@@ -274,7 +274,7 @@ class _Worker:
             raise _TooLateError from None
         if error is not None:
             raise error
-        return answer  # type: ignore[return-value]
+        return answer  # type: ignore[return-value]  (of this question)
 
     def close(self) -> None:
         self._questions.put(None)

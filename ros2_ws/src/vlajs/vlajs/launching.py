@@ -3,18 +3,21 @@
 ``launch`` comes with a ROS 2 installation, not with the wheels: where it is missing, use ``vlajs up``.
 """
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# (launch is not installed where this is checked, and the repository's folder of that name is none)
+
 import threading
 
-from launch.actions import (  # pyright: ignore[reportMissingImports]
+from launch.actions import (
     DeclareLaunchArgument,
     OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
 )
-from launch.event_handlers import OnShutdown  # pyright: ignore[reportMissingImports]
-from launch_ros.actions import Node  # pyright: ignore[reportMissingImports]
+from launch.event_handlers import OnShutdown
+from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+from launch import LaunchContext, LaunchDescription
 from vlajs.launch_description import Argument, Description, NodeSpec, Value, given_to, parameters_of
 
 

@@ -128,6 +128,7 @@ class BridgeNode(LifecycleNode):
         for service in self._services_open:
             self.destroy_service(service)
         for publisher in self._publishers_open:
+            # it is a LifecyclePublisher, rclpy's annotations call it a Publisher
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
         self._disconnect()
         return super().on_cleanup(state)

@@ -14,6 +14,7 @@ from geometry_msgs.msg import Vector3
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
+from vlajs.episode import Increment
 from vlajs.geometry import FloatArray
 from vlajs.nodes.messages import RELIABLE_QOS, stamp_of
 from vlajs.policy.contract import BASE_FRAME
@@ -88,23 +89,15 @@ class Commander:
         """A new episode: the next command is its first."""
         self._sequence = 0
 
-    def send(
-        self,
-        delta_pos_m: FloatArray,
-        delta_rotvec_rad: FloatArray,
-        gripper_width_m: float,
-        *,
-        stamp_ns: int,
-        contract_id: str,
-    ) -> None:
+    def send(self, increment: Increment, *, stamp_ns: int, contract_id: str) -> None:
         """One increment, stamped with the robot state that it was computed from; nothing while not open."""
         if self._publisher is None:
             return
         command = EndEffectorDelta(sequence=self._sequence, source=self._source, contract_id=contract_id)
         command.header.frame_id, command.header.stamp = BASE_FRAME, stamp_of(stamp_ns)
-        command.delta_pos_m = _vector(delta_pos_m)
-        command.delta_rotvec_rad = _vector(delta_rotvec_rad)
-        command.gripper_width_m = float(gripper_width_m)
+        command.delta_pos_m = _vector(increment.delta_pos_m)
+        command.delta_rotvec_rad = _vector(increment.delta_rotvec_rad)
+        command.gripper_width_m = float(increment.gripper_width_m)
         self._publisher.publish(command)
         self._sequence += 1
 

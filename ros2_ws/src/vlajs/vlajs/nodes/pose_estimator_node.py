@@ -23,12 +23,12 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
-from vlajs.nodes.camera_messages import (
+from vlajs.nodes.image_messages import (
     MessageRefusedError,
     depth_from,
     facts_from,
-    image_from,
     image_message,
+    rgb_from,
 )
 from vlajs.nodes.lifecycle import refuse_on, run_lifecycle_node
 from vlajs.nodes.messages import FORGET_SERVICE, RELIABLE_QOS, STREAM_QOS, stamp_ns_of
@@ -133,6 +133,7 @@ class PoseEstimatorNode(LifecycleNode):
         for subscription in self._listened:
             self.destroy_subscription(subscription)
         for publisher in (*self._poses.values(), self._annotated):
+            # it is a LifecyclePublisher, rclpy's annotations call it a Publisher
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
         self.destroy_publisher(self._diagnostics)
         self.destroy_service(self._forget_service)
@@ -221,7 +222,7 @@ class PoseEstimatorNode(LifecycleNode):
             return  # the reason stands in the diagnostics
         stamp_ns = stamp_ns_of(message.header)
         try:
-            image = image_from(message, size_px)
+            image = rgb_from(message, size_px)
             depth_m = self._depth_at(depth, stamp_ns, size_px)
             rectified, view = self._pipeline.process(image, stamp_ns, self._now_ns(), depth_m)
         except MessageRefusedError as error:
@@ -281,7 +282,7 @@ class PoseEstimatorNode(LifecycleNode):
                 draw_pose(picture, view.camera, self._models[report.name], report.pose, POSE_RGB)
             lines.append(f"{report.name}: {report.status.value}{', held' if report.held else ''} {report.reason}")
         draw_text(picture, lines)
-        self._annotated.publish(image_message(picture, message.header))
+        self._annotated.publish(image_message(picture, stamp_ns_of(message.header), message.header.frame_id))
 
     def _publish_diagnostics(self) -> None:
         now_ns = self._now_ns()

@@ -192,6 +192,7 @@ class TwinCameraNode(LifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         for publisher in (self._image_out, self._info_out):
+            # it is a LifecyclePublisher, rclpy's annotations call it a Publisher
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
         self._camera.close()
         self._camera = None

@@ -163,6 +163,7 @@ class TwinNode(LifecycleNode):
             *self._truth_out.values(),
             *self._measured_out.values(),
         ):
+            # it is a LifecyclePublisher, rclpy's annotations call it a Publisher
             self.destroy_lifecycle_publisher(publisher)  # type: ignore[arg-type]
 
     def _running_twin(self) -> TwinServer:

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from rclpy.node import Node
 
@@ -70,7 +71,7 @@ def config_of(node: Node) -> NodeConfig:
     """
     task = _text(node, "task")
     instruction = _text(node, "instruction") or (get_task(task).instruction if task else "")
-    values = {field.name: node.get_parameter(field.name).value for field in _EPISODE_FIELDS}
+    values: dict[str, Any] = {field.name: node.get_parameter(field.name).value for field in _EPISODE_FIELDS}
     ages = AgeLimits(
         state_s=_number(node, "state_age_limit_s"),
         status_s=_number(node, "status_age_limit_s"),
@@ -78,7 +79,7 @@ def config_of(node: Node) -> NodeConfig:
     )
     return NodeConfig(
         server=_server(node),
-        episode=BaselineConfig(instruction=instruction, **values),  # type: ignore[arg-type]
+        episode=BaselineConfig(instruction=instruction, **values),
         ages=ages,
         task=task,
     )

@@ -2,6 +2,7 @@
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from vlajs.nodes.episode_thread import EpisodeReport
 from vlajs.states import PolicyPhase
 from vlajs.vla.asker import Asker
 from vlajs.vla.backend import VlaConfig
@@ -30,9 +31,10 @@ def server_status(config: VlaConfig, asker: Asker) -> DiagnosticStatus:
 
 
 def episode_status(
-    phase: PolicyPhase, reason: str, episode: BaselineEpisode | None, picture_age_s: float | None, overruns: int
+    report: EpisodeReport, episode: BaselineEpisode | None, picture_age_s: float | None
 ) -> DiagnosticStatus:
     """What the episode does, and why the arm is held if it is."""
+    phase, reason = report.phase, report.reason
     trouble = phase in (PolicyPhase.STOPPED, PolicyPhase.REFUSED) or (phase is PolicyPhase.RUNNING and bool(reason))
     values = {"picture's age, s": "none seen" if picture_age_s is None else f"{picture_age_s:.3f}"}
     if episode is not None:
@@ -40,7 +42,7 @@ def episode_status(
             "step": str(episode.step),
             "answers dropped": str(episode.dropped),
             "increments shortened": str(episode.shortened),
-            "overruns": str(overruns),
+            "overruns": str(report.overruns),
         }
     return DiagnosticStatus(
         name="vla_baseline: episode",

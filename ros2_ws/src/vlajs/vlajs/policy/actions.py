@@ -1,27 +1,11 @@
 """From the policy's normalised action to metres, radians and a hand opening."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vlajs.geometry import FloatArray, clamp_norm
+from vlajs.episode import Increment
+from vlajs.geometry import clamp_norm
 from vlajs.policy.contract import ACTION_SIZE, ActionContract
-
-
-@dataclass(frozen=True, kw_only=True)
-class Increment:
-    """One command to the bridge.
-
-    Attributes:
-        delta_pos_m: shape (3,), in base axes.
-        delta_rotvec_rad: shape (3,), in base axes, composed on the left of the target.
-        gripper_width_m: absolute opening asked for.
-    """
-
-    delta_pos_m: FloatArray
-    delta_rotvec_rad: FloatArray
-    gripper_width_m: float
 
 
 def scale_action(action: ArrayLike, contract: ActionContract) -> Increment:

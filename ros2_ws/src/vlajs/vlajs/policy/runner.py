@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vlajs.episode import Episode, Increment
 from vlajs.geometry import FloatArray, Pose
-from vlajs.policy.actions import Increment, scale_action
+from vlajs.policy.actions import scale_action
 from vlajs.policy.bundle import PolicyBundle
 from vlajs.policy.contract import Contract
 from vlajs.policy.observations import TERMS, Inputs, assemble, required_objects
@@ -26,9 +27,6 @@ SOURCE = "policy"
 """What this commander calls itself to the bridge."""
 
 LIMIT_TOLERANCE = 1e-6
-HAND_TOLERANCE_M = 2e-3
-PREPARE_TIMEOUT_S = 5.0
-MAX_REFUSED_COMMANDS = 5
 MAX_AGE_LIMIT_S = 1.0
 
 
@@ -274,14 +272,11 @@ def refusal(contract: Contract, readings: Readings, limits: AgeLimits) -> str | 
     return robot_not_following(robot) or limits_mismatch(contract, robot.limits)
 
 
-class EpisodeRunner:
-    """One episode, from its accepted start to its end. Not thread-safe: the caller holds a lock.
+class EpisodeRunner(Episode):
+    """One episode of a policy; its steps are the actions given out.
 
     Attributes:
         bundle: the policy; an episode never changes it.
-        phase: PREPARING, RUNNING, FINISHED or STOPPED.
-        step: actions given out.
-        reason: why the phase is what it is; empty when there is nothing to say.
     """
 
     def __init__(self, bundle: PolicyBundle, readings: Readings, age_limits: AgeLimits, now_s: float) -> None:
@@ -293,25 +288,16 @@ class EpisodeRunner:
         if reason := refusal(bundle.contract, readings, age_limits):
             raise ValueError(reason)
         assert readings.robot is not None, "refusal() has seen to it"
+        super().__init__(
+            tick_rate_hz=bundle.contract.control_rate_hz,
+            initial_width_m=bundle.contract.action.gripper.initial_width_m,
+            stale_grace_s=age_limits.grace_s,
+            refused_commands=readings.robot.refused_commands,
+            now_s=now_s,
+        )
         self.bundle = bundle
-        self.phase = PolicyPhase.PREPARING
-        self.step = 0
-        self.reason = "bringing the hand to its initial width"
         self._limits = age_limits
-        self._started_s = now_s
-        self._refused_before = readings.robot.refused_commands
-        self._stale_since_s: float | None = None
         self._increment: Increment | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether ticks still matter."""
-        return self.phase in (PolicyPhase.PREPARING, PolicyPhase.RUNNING)
-
-    def stop(self, reason: str) -> None:
-        """End the episode; no command follows. Without effect when it has ended already."""
-        if self.active:
-            self.phase, self.reason = PolicyPhase.STOPPED, reason
 
     def tick(self, readings: Readings, now_s: float) -> Increment | None:
         """The command of this tick, or None when there must be none.
@@ -320,55 +306,28 @@ class EpisodeRunner:
             readings: the newest of everything.
             now_s: time on the clock the ticks follow, seconds.
         """
-        if not self.active or not self._in_order(readings, now_s):
+        contract, robot, width_m = self.bundle.contract, readings.robot, readings.gripper_width_m
+        objection = None if robot is None else self._robot_objection(robot)
+        stale = missing_source(contract, readings) or stale_input(contract, readings, self._limits)
+        if not self.active or not self._in_order(objection, stale, now_s):
             return None
+        assert robot is not None, "missing_source() has seen to it"
+        assert width_m is not None, "missing_source() has seen to it"
         if self.phase is PolicyPhase.PREPARING:
-            if not self._hand_ready(readings):
+            if not self._hand_ready(width_m, busy=robot.gripper_busy):
                 return self._prepare(now_s)
             self.phase, self.reason = PolicyPhase.RUNNING, ""
-        if self.step >= self.bundle.contract.horizon_steps:
+        if self.step >= contract.horizon_steps:
             self.phase, self.reason = PolicyPhase.FINISHED, f"horizon of {self.step} steps reached"
             return None
         return self._act(readings)
 
-    def _in_order(self, readings: Readings, now_s: float) -> bool:
-        """Whether a command may be given now; ends the episode when it never may again."""
-        contract = self.bundle.contract
-        if readings.robot is not None and (reason := self._robot_objection(readings.robot)):
-            self.stop(reason)
-            return False
-        stale = missing_source(contract, readings) or stale_input(contract, readings, self._limits)
-        if stale is None:
-            self._stale_since_s = None
-            return True
-        if self._stale_since_s is None:
-            self._stale_since_s = now_s
-        if now_s - self._stale_since_s >= self._limits.grace_s:
-            self.stop(stale)
-        return False
-
     def _robot_objection(self, robot: RobotState) -> str | None:
-        # status is older than our commands by up to its period, so a few refusals are not yet a verdict
-        refused = robot.refused_commands - self._refused_before
-        if refused > MAX_REFUSED_COMMANDS:
-            return f"the bridge refused {refused} commands: {'; '.join(robot.faults) or 'see its log'}"
-        return robot_not_following(robot) or limits_mismatch(self.bundle.contract, robot.limits)
-
-    def _hand_ready(self, readings: Readings) -> bool:
-        assert readings.robot is not None, "_in_order() has seen to it"
-        assert readings.gripper_width_m is not None, "_in_order() has seen to it"
-        wanted_m = self.bundle.contract.action.gripper.initial_width_m
-        return abs(readings.gripper_width_m - wanted_m) <= HAND_TOLERANCE_M and not readings.robot.gripper_busy
-
-    def _prepare(self, now_s: float) -> Increment | None:
-        wanted_m = self.bundle.contract.action.gripper.initial_width_m
-        if now_s - self._started_s > PREPARE_TIMEOUT_S:
-            self.stop(
-                f"the hand did not reach its initial width of {wanted_m:g} m within {PREPARE_TIMEOUT_S:g} s; "
-                "is something between the fingers, or the hand not homed?"
-            )
-            return None
-        return Increment(delta_pos_m=np.zeros(3), delta_rotvec_rad=np.zeros(3), gripper_width_m=wanted_m)
+        return (
+            self._refused_too_often(robot.refused_commands, "; ".join(robot.faults))
+            or robot_not_following(robot)
+            or limits_mismatch(self.bundle.contract, robot.limits)
+        )
 
     def _act(self, readings: Readings) -> Increment | None:
         """The policy's increment, decided anew every ``ticks_per_action`` ticks."""

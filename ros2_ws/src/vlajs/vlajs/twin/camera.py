@@ -21,7 +21,7 @@ from vlajs.twin.seen import SeenState
 from vlajs_perception.calibration.board import CharucoBoard
 from vlajs_perception.camera import Camera
 from vlajs_perception.rendering.scene import CLUTTER_COUNT
-from vlajs_perception.rendering.world import Image, RenderError, draw_texture
+from vlajs_perception.rendering.world import Image, draw_texture
 
 mujoco: Any = rendering.mujoco
 
@@ -102,13 +102,7 @@ class TwinCamera:
             if model.body_mocapid[body] >= 0
         }
         self._usual_light = [np.array(value) for value in _lights(model)]
-        try:
-            self._renderer: Any = mujoco.Renderer(model, config.height_px, config.width_px)
-        except Exception as error:
-            raise RenderError(
-                f"MuJoCo cannot render here ({error}): install a software OpenGL (Debian: libosmesa6), or set "
-                "MUJOCO_GL before MuJoCo is first imported"
-            ) from error
+        self._renderer: Any = rendering.open_renderer(model, config.width_px, config.height_px)
         self._clutter: list[ClutterItem] = []
         self._disturbance: Disturbance | None = None
 

@@ -58,11 +58,14 @@ class _LoopbackUdp:
     def cleanup(self) -> None:
         server = cast(Any, self)
         server.reset_state()
-        super().cleanup()  # type: ignore[misc]
+        super().cleanup()  # type: ignore[misc]  (of the server that this is mixed into)
 
 
 class TwinGripperServer(_LoopbackUdp, FrankaGripperServer):
     """The hand's server."""
+
+
+# Commands that the twin's own server alone is given: their ``handle`` may ask for it.
 
 
 class _SetCollisionBehavior(protocol.SetCollisionBehaviorCommand):

@@ -14,11 +14,12 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
+from vlajs.episode import Episode, Increment, still
 from vlajs.geometry import FloatArray
 from vlajs.states import PolicyPhase
 from vlajs.vla.client import VlaDescription
 from vlajs.vla.errors import VlaConfigError
-from vlajs.vla.playback import HAND_WIDTH_MAX_M, Motion, Pacing, Playback, StepLimits, still
+from vlajs.vla.playback import HAND_WIDTH_MAX_M, Pacing, Playback, StepLimits
 from vlajs.vla.protocol import check_instructions
 
 STEP_RATE_HZ = 20.0
@@ -26,11 +27,6 @@ STEP_RATE_HZ = 20.0
 
 RETRY_PAUSE_S = 0.5
 """After a question without an answer, so that a failing server is not asked in every tick."""
-
-PREPARE_TIMEOUT_S = 5.0
-HAND_TOLERANCE_M = 2e-3
-MAX_REFUSED_COMMANDS = 5
-"""The bridge's word is older than the commands by up to its period: a few refusals are not yet a verdict."""
 
 _RANGES = {
     "horizon_s": (0.1, 3600.0),
@@ -154,14 +150,13 @@ class Answer:
     final: bool = False
 
 
-class BaselineEpisode:
-    """One episode, from its accepted start to its end. Not thread-safe: the caller holds a lock.
+class BaselineEpisode(Episode):
+    """One episode of a VLA; its steps are the time since the first action in 50 ms, begun ones included.
+
+    While it runs, the reason says why the arm is held, if it is.
 
     Attributes:
         number: answers to questions of another episode are dropped.
-        phase: PREPARING, RUNNING, FINISHED or STOPPED.
-        step: time since the first action in steps of 50 ms, begun ones included; 0 before it.
-        reason: why the phase is what it is, or why the arm is held; empty when there is nothing to say.
         dropped: answers that came and were not used.
         shortened: increments that were longer than the limits allow.
     """
@@ -174,13 +169,15 @@ class BaselineEpisode:
         """
         if reason := robot.objection or robot.stale:
             raise ValueError(reason)
+        super().__init__(
+            tick_rate_hz=pacing.tick_rate_hz,
+            initial_width_m=config.initial_width_m,
+            stale_grace_s=config.stale_grace_s,
+            refused_commands=robot.refused_commands,
+            now_s=now_s,
+        )
         self.number, self.config, self.pacing = number, config, pacing
-        self.phase = PolicyPhase.PREPARING
-        self.reason = "bringing the hand to its initial width"
-        self.step = self.dropped = self.shortened = 0
-        self._started_s = now_s
-        self._refused_before = robot.refused_commands
-        self._stale_since_s: float | None = None
+        self.dropped = self.shortened = 0
         self._first_action_s: float | None = None
         self._width_m = config.initial_width_m
         self._playback: Playback | None = None
@@ -190,16 +187,6 @@ class BaselineEpisode:
         self._waiting_since_s = now_s
         self._pause_until_s = now_s
         self._problem = ""
-
-    @property
-    def active(self) -> bool:
-        """Whether ticks still matter."""
-        return self.phase in (PolicyPhase.PREPARING, PolicyPhase.RUNNING)
-
-    def stop(self, reason: str) -> None:
-        """End the episode; no command follows. Without effect when it has ended already."""
-        if self.active:
-            self.phase, self.reason = PolicyPhase.STOPPED, reason
 
     # -- questions and answers -----------------------------------------------------------------------------------
 
@@ -246,12 +233,13 @@ class BaselineEpisode:
 
     # -- ticks ---------------------------------------------------------------------------------------------------
 
-    def tick(self, robot: RobotInput, now_s: float) -> Motion | None:
+    def tick(self, robot: RobotInput, now_s: float) -> Increment | None:
         """The command of this tick, or None when there must be none."""
-        if not self.active or not self._in_order(robot, now_s):
+        objection = robot.objection or self._refused_too_often(robot.refused_commands)
+        if not self.active or not self._in_order(objection, robot.stale, now_s):
             return None
         if self.phase is PolicyPhase.PREPARING:
-            if not self._hand_ready(robot):
+            if not self._hand_ready(robot.gripper_width_m, busy=robot.gripper_busy):
                 return self._prepare(now_s)
             self.phase, self.reason = PolicyPhase.RUNNING, ""
             self._not_before_s = self._waiting_since_s = now_s
@@ -263,35 +251,7 @@ class BaselineEpisode:
                 return None
         return self._act(robot, now_s)
 
-    def _in_order(self, robot: RobotInput, now_s: float) -> bool:
-        """Whether a command may be given now; ends the episode when it never may again."""
-        refused = robot.refused_commands - self._refused_before
-        if robot.objection or refused > MAX_REFUSED_COMMANDS:
-            self.stop(robot.objection or f"the bridge refused {refused} commands: see its log")
-            return False
-        if not robot.stale:
-            self._stale_since_s = None
-            return True
-        if self._stale_since_s is None:
-            self._stale_since_s = now_s
-        if now_s - self._stale_since_s >= self.config.stale_grace_s:
-            self.stop(robot.stale)
-        return False
-
-    def _hand_ready(self, robot: RobotInput) -> bool:
-        off_m = abs(robot.gripper_width_m - self.config.initial_width_m)
-        return off_m <= HAND_TOLERANCE_M and not robot.gripper_busy
-
-    def _prepare(self, now_s: float) -> Motion | None:
-        if now_s - self._started_s > PREPARE_TIMEOUT_S:
-            self.stop(
-                f"the hand did not reach its initial width of {self.config.initial_width_m:g} m within "
-                f"{PREPARE_TIMEOUT_S:g} s; is something between the fingers, or the hand not homed?"
-            )
-            return None
-        return still(self.config.initial_width_m)
-
-    def _act(self, robot: RobotInput, now_s: float) -> Motion | None:
+    def _act(self, robot: RobotInput, now_s: float) -> Increment | None:
         """What is played now; else the arm is held."""
         if self._playback is None and self._next is not None:
             answer, self._next = self._next, None
@@ -305,7 +265,7 @@ class BaselineEpisode:
             self._first_action_s, self.step = now_s, 1
         return self._play(self._playback, robot.limits, now_s)
 
-    def _play(self, playback: Playback, limits: StepLimits, now_s: float) -> Motion:
+    def _play(self, playback: Playback, limits: StepLimits, now_s: float) -> Increment:
         was_last, before = playback.on_last_action, playback.shortened
         motion = playback.next(limits)
         self.shortened += playback.shortened - before
@@ -319,7 +279,7 @@ class BaselineEpisode:
                 self._not_before_s = self._waiting_since_s
         return motion
 
-    def _hold(self, now_s: float) -> Motion | None:
+    def _hold(self, now_s: float) -> Increment | None:
         waited_s = now_s - self._waiting_since_s
         if waited_s > self.config.server_patience_s:
             self.stop(

@@ -128,7 +128,9 @@ def settle(stated: Convention | None, given: Convention | None, server: str) -> 
             + "; ".join(f"{key}: server {theirs[key]!r}, given {mine[key]!r}" for key in differing)
             + ". Leave convention= out to believe the server, or ask the right server"
         )
-    return stated or given  # type: ignore  (one of them is not None)
+    agreed = stated or given
+    assert agreed is not None, "one of them is there"
+    return agreed
 
 
 def _check_numbers(convention: Convention) -> None:

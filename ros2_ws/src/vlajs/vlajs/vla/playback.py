@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlajs.episode import Increment
 from vlajs.geometry import FloatArray, clamp_norm
 from vlajs.vla.errors import ConventionError
 
@@ -56,20 +57,6 @@ class StepLimits:
     max_step_rad: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Motion:
-    """One increment: metres and a rotation vector in the base's axes, composed on the left; an absolute opening."""
-
-    delta_pos_m: FloatArray
-    delta_rotvec_rad: FloatArray
-    gripper_width_m: float
-
-
-def still(gripper_width_m: float) -> Motion:
-    """The increment that leaves the target where it is."""
-    return Motion(delta_pos_m=np.zeros(3), delta_rotvec_rad=np.zeros(3), gripper_width_m=gripper_width_m)
-
-
 class Playback:
     """A chunk of actions as increments, in order.
 
@@ -93,7 +80,7 @@ class Playback:
         """Whether what was given out last belongs to the last action."""
         return self._played > (len(self._actions) - 1) * self._ticks_per_action
 
-    def next(self, limits: StepLimits) -> Motion:
+    def next(self, limits: StepLimits) -> Increment:
         """The next increment; a translation or rotation that is too long keeps its direction.
 
         A rotation vector is divided as the translation is: about one axis, n turns of v / n are the turn of v.
@@ -103,7 +90,7 @@ class Playback:
         pos_m, rotvec_rad = action[:3] / self._ticks_per_action, action[3:6] / self._ticks_per_action
         if np.linalg.norm(pos_m) > limits.max_step_m or np.linalg.norm(rotvec_rad) > limits.max_step_rad:
             self.shortened += 1
-        return Motion(
+        return Increment(
             delta_pos_m=clamp_norm(pos_m, limits.max_step_m),
             delta_rotvec_rad=clamp_norm(rotvec_rad, limits.max_step_rad),
             gripper_width_m=HAND_WIDTH_MAX_M * (float(np.clip(action[6], -1.0, 1.0)) + 1.0) / 2.0,
