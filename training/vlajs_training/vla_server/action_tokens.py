@@ -36,7 +36,7 @@ class ActionTokens:
         return self._vocabulary - np.digitize(np.clip(scaled, -1.0, 1.0), self._edges)
 
     def decode(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Centres of the bins; 1 has a token of its own beyond the last bin, and any other token counts as the nearest."""
+        """Centres of the bins; 1 has a token of its own beyond the last bin; any other token counts as the nearest."""
         return self._centres[np.clip(self._vocabulary - tokens - 1, 0, EDGES - 2)]
 
 
