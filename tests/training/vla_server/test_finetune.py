@@ -131,7 +131,7 @@ def test_models_that_cannot_be_taught_are_refused(outcomes: dict) -> None:
     refused = outcomes["refusals"]
     assert "answers without calling its vision tower: it is blind" in refused["blind"]
     assert "counts 512 tokens and 128 bins, its tokenizer 512" in refused["bins"]
-    assert "the loss is nan at step 1: lower --learning-rate" in refused["nan"]
+    assert "the loss is nan after 0 steps: lower --learning-rate" in refused["nan"]
 
 
 def test_no_simulator_is_needed(outcomes: dict) -> None:
@@ -174,6 +174,12 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path, monke
     with pytest.raises(DemoError, match="is it a folder of `vlajs teacher demos`"):
         finetune.run(config(tmp_path))
     assert not (tmp_path / "out").exists()
+    write_moving_demos(tmp_path / "demos")
+    (tmp_path / "out/model").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"model exists, and is of no run .*: give another --output"):
+        finetune.run(config(tmp_path))
+    with pytest.raises(ValueError, match=r"holds no run to resume: leave --resume away, or check --output"):
+        finetune.run(config(tmp_path, resume=True))
 
 
 @pytest.mark.parametrize(
@@ -205,9 +211,8 @@ def test_whole_episodes_are_held_out_of_every_task(tmp_path: Path) -> None:
     write_moving_demos(tmp_path, episodes=10, length=4)
     demos = load(tmp_path, validation_share=0.34)
     for task in range(2):
-        held = [
-            set(demos.validation[(demos.task == task) & (demos.episode == e)]) for e in range(9 * task, 9 * task + 9)
-        ]
+        numbers = range(10 * task, 10 * task + 10)
+        held = [set(demos.validation[(demos.task == task) & (demos.episode == number)]) for number in numbers]
         assert all(len(kept) == 1 for kept in held)
         assert sum(kept == {True} for kept in held) == 3  # 0.34 of 10
     assert demos.digest() == load(tmp_path, validation_share=0.1).digest()

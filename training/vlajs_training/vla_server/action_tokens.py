@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ACTION_SIZE = 7
 EDGES = 256
 """Of the bins over [-1, 1]; there is one bin less."""
 SCALED = (True,) * 6 + (False,)

@@ -67,8 +67,8 @@ def run(config: FinetuneConfig) -> dict[str, float]:
         validation_share=config.validation_share,
         seed=config.seed,
     )
-    folder, settings = RunFolder(config.output, "--output"), config.settings(demos)
-    state = folder.resume(settings) if config.resume else folder.require_new()
+    folder, settings, model = RunFolder(config.output, "--output"), config.settings(demos), config.output / MODEL_FOLDER
+    state = _begun(config, folder, settings, model)
     remedy = "lower --batch-size and raise --gradient-accumulation by as much, or give --dtype int4"
     with plain_memory_errors(MEMORY_GB, remedy):
         tuner = _tuner(config, demos, peft, transformers)
@@ -77,11 +77,20 @@ def run(config: FinetuneConfig) -> dict[str, float]:
         elif not config.resume:
             folder.begin(settings)
         figures = _train(tuner, folder)
-    model = config.output / MODEL_FOLDER
     if not model.exists():
         LOG.info("merging the adapter into the weights")
         write_finetuned(model, tuner, _base(config, transformers), figures, peft)
     return figures
+
+
+def _begun(config: FinetuneConfig, folder: RunFolder, settings: dict[str, Any], model: Path) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if any; a place that is taken is refused before anything is loaded."""
+    if config.resume:
+        return folder.resume(settings)
+    folder.require_new()
+    if model.exists():
+        raise ValueError(f"{model} exists, and is of no run that this folder knows: give another --output")
+    return None
 
 
 def _libraries(config: FinetuneConfig) -> tuple[Any, Any]:

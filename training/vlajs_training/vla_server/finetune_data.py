@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vlajs.vla.convention import Convention
+from vlajs.vla.serving.model import ModelError
 from vlajs_training.camera_view import CameraView, Picture
 from vlajs_training.mini_vla.demo_folder import DemoError, DemoFolder, decode_picture, read_batch
 from vlajs_training.mini_vla.phrasings import PHRASINGS
@@ -205,13 +206,13 @@ class InputMaker:
         """``prompt`` has a place for the instruction.
 
         Raises:
-            ValueError: the tokenizer has no empty word or no end of text, as Llama's has.
+            ModelError: the tokenizer has no empty word or no end of text, as Llama's has.
         """
         self._processor, self._prompt, self._tokens, self._statistics = processor, prompt, tokens, statistics
         tokenizer = processor.tokenizer
         self._empty, self._end = tokenizer.convert_tokens_to_ids(EMPTY_TOKEN), tokenizer.eos_token_id
         if self._end is None or self._empty in (None, tokenizer.unk_token_id):
-            raise ValueError(
+            raise ModelError(
                 f"the tokenizer has no token {EMPTY_TOKEN!r} or no end of text: it is not Llama's, whose action tokens "
                 "this fine-tuning knows; are these OpenVLA's weights?"
             )

@@ -50,6 +50,8 @@ def write_finetuned(folder: Path, tuner: Tuner, base: Base, figures: Mapping[str
         StorageError: the disk is full, or the like; the checkpoint stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f"{folder.name}*.partial"):  # of a run that was killed here
+        shutil.rmtree(left, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=folder.name, suffix=".partial"))
     try:
         _fill(staging, tuner, base, figures, peft)
@@ -73,13 +75,29 @@ def _fill(staging: Path, tuner: Tuner, base: Base, figures: Mapping[str, float],
     adapted, numbers = add_adapter(peft, base.network, tuner.config.lora, tuner.config.seed)
     set_adapter(numbers, {name: value.detach().cpu() for name, value in tuner.adapter.items()})
     adapted.save_pretrained(str(staging / ADAPTER_FOLDER), save_embedding_layers=False)
-    merged = adapted.merge_and_unload(safe_merge=True).to(torch.bfloat16)  # the sums are in float32
+    merged = _merged(peft, adapted)
     merged.save_pretrained(str(staging), safe_serialization=True)
     _copy_description(staging, base)
     _edit(staging / "config.json", {"norm_stats": {**(known or {}), **statistics}, "torch_dtype": "bfloat16"})
     (staging / STATISTICS_FILE).write_text(json.dumps(statistics, indent=1) + "\n")
     (staging / ADAPTER_FOLDER / CARD_FILE).write_text("The LoRA adapter alone; what it is, says the card above.\n")
     (staging / CARD_FILE).write_text(card(tuner, figures))
+
+
+def _merged(peft: Any, adapted: Any) -> Any:
+    """The network with the adapter added into its weights, in bf16.
+
+    Layer by layer: peft leaves the sums in float32, and a 7B model of those would need twice the memory.
+
+    Raises:
+        ValueError: by peft, a sum is not finite.
+    """
+    for layer in adapted.modules():
+        if isinstance(layer, peft.tuners.lora.LoraLayer):
+            layer.merge(safe_merge=True)
+            weight = layer.get_base_layer().weight
+            weight.data = weight.data.to(torch.bfloat16)
+    return adapted.unload()
 
 
 def _copy_description(staging: Path, base: Base) -> None:

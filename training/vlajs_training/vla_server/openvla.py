@@ -187,7 +187,7 @@ def check_tower_is_called(model: OpenVla, network: Any, version: str) -> None:
     if calls.count == 0:
         raise ModelError(
             f"{model.name} answers without calling its vision tower: it is blind with transformers {version}, it was "
-            f"written for {WRITTEN_FOR} (openvla/openvla#346); it is not served: {ENVIRONMENT}"
+            f"written for {WRITTEN_FOR} (openvla/openvla#346); it is not used: {ENVIRONMENT}"
         )
 
 

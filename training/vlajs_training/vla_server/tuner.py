@@ -83,10 +83,7 @@ class Tuner:
         self.config, self.demos = config, demonstrations
         self.statistics = demonstrations.statistics
         self.tokens = tokens_of(network, processor)
-        try:
-            self.inputs = InputMaker(processor, PROMPT, self.tokens, self.statistics)
-        except ValueError as error:
-            raise ModelError(str(error)) from error
+        self.inputs = InputMaker(processor, PROMPT, self.tokens, self.statistics)
         if config.dtype == "int4":
             network = peft.prepare_model_for_kbit_training(network)
         self.network, self.adapter = add_adapter(peft, network, config.lora, config.seed)
@@ -120,11 +117,6 @@ class Tuner:
             for _ in range(self.config.gradient_accumulation):
                 rows = self.training_rows[rng.integers(len(self.training_rows), size=self.config.batch_size)]
                 loss, figures = self._answer(rows, rng)
-                if not math.isfinite(figures["loss"]):
-                    raise FinetuneError(
-                        f"the loss is {figures['loss']} at step {self.steps + 1}: lower --learning-rate "
-                        f"({self.config.learning_rate:g}) and go on with another --output"
-                    )
                 (loss / self.config.gradient_accumulation).backward()
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -139,6 +131,9 @@ class Tuner:
         """Figures on episodes it was not trained on, each told its task's first phrasing.
 
         Each number of an action is predicted with the demonstrated ones before it given, as in training.
+
+        Raises:
+            FinetuneError: the loss is not finite.
         """
         self.network.eval()
         sums: dict[str, float] = {}
@@ -149,7 +144,11 @@ class Tuner:
         return {f"validation/{name}": total / len(self.validation_rows) for name, total in sums.items()}
 
     def _answer(self, rows: NDArray[np.int64], rng: np.random.Generator | None) -> tuple[Tensor, dict[str, float]]:
-        """Loss of these rows (B,), and figures; without ``rng`` nothing is varied."""
+        """Loss of these rows (B,), and figures; without ``rng`` nothing is varied.
+
+        Raises:
+            FinetuneError: the loss is not finite.
+        """
         demos = self.demos
         phrases = [demos.phrases[demos.tasks[task]] for task in demos.task[rows].tolist()]
         said = [known[0 if rng is None else int(rng.integers(len(known)))] for known in phrases]
@@ -165,7 +164,13 @@ class Tuner:
                 pixel_values=inputs.pixel_values,
                 labels=inputs.labels,
             )
-        return output.loss, {"loss": output.loss.item(), **self._figures(output.logits, inputs, actions)}
+        loss = output.loss.item()
+        if not math.isfinite(loss):
+            raise FinetuneError(
+                f"the loss is {loss} after {self.steps} steps: lower --learning-rate ({self.config.learning_rate:g}) "
+                "and begin anew with another --output; if that was the first step, the weights are damaged"
+            )
+        return output.loss, {"loss": loss, **self._figures(output.logits, inputs, actions)}
 
     def _figures(self, logits: Tensor, inputs: Inputs, actions: NDArray[np.float32]) -> dict[str, float]:
         """How near the answers come to actions (B, 7)."""
