@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,9 @@ def broken(folder: Path) -> dict[str, Any]:
 
 def inputs(folder: Path) -> dict[str, Any]:
     """What the network is shown of two pictures with instructions of different length."""
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(str(folder / "base"), trust_remote_code=True)
+    processor = import_module("transformers").AutoProcessor.from_pretrained(
+        str(folder / "base"), trust_remote_code=True
+    )
     low = np.array([[-1.0] * 7, [1.0] * 7])
     maker = InputMaker(processor, PROMPT, ActionTokens(512), statistics_of(np.tile(low, (100, 1)), 1))
     actions = np.array([[-1.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0], [0.0] * 6 + [1.0]])

@@ -252,7 +252,9 @@ def test_too_few_and_no_demonstrations(tmp_path: Path) -> None:
     folder.begin(FACTS)
     with pytest.raises(DemoError, match="holds no demonstrations: run `vlajs teacher demos` first"):
         load(tmp_path)
-    batch = Batch(pictures=(encode_picture(picture("red")),), actions=np.zeros((1, 7), np.float32), episode=np.zeros(1))
+    batch = Batch(
+        pictures=(encode_picture(picture("red")),), actions=np.zeros((1, 7), np.float32), episode=np.zeros(1, np.int32)
+    )
     folder.write("push_cube", 0, batch)
     with pytest.raises(DemoError, match="1 episodes of push_cube, at least 2 are needed"):
         load(tmp_path)
