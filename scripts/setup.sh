@@ -208,12 +208,12 @@ install_packages() {
 }
 
 # OpenVLA's code needs older libraries than everything else. For its tests they lie beside the environment, not in it;
-# to serve the model there is docker/openvla.
+# to serve or fine-tune the model there is docker/openvla.
 install_openvla_libraries() {
     rm -rf "$VENV/openvla"
     run "installing OpenVLA's libraries beside" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps \
         --target "$VENV/openvla" -c "$ROOT/requirements/constraints-openvla.txt" \
-        accelerate huggingface-hub regex tokenizers transformers || die "log: $LOG"
+        accelerate huggingface-hub peft regex tokenizers transformers || die "log: $LOG"
 }
 
 # With wheels the interfaces are merged into the environment, so that vlajs_msgs imports with nothing sourced.

@@ -21,10 +21,11 @@ install_project() {
         -c "$ROOT/build/constraints-openvla.txt")
     "${install[@]}" setuptools
     "${install[@]}" -r "$ROOT/requirements/openvla.txt"
-    # Without their dependencies: the simulator and the arm's libraries are not needed to serve a model.
+    # Without their dependencies: the simulator and the arm's libraries are not needed to serve or fine-tune a model.
     "${install[@]}" --no-deps --no-build-isolation -e "$ROOT/ros2_ws/src/vlajs" -e "$ROOT/training"
     "$VENV/bin/vlajs" teacher serve --help >/dev/null
-    "$VENV/bin/python" -c "import vlajs_training.vla_server.openvla, transformers, timm"
+    "$VENV/bin/vlajs" teacher finetune --help >/dev/null
+    "$VENV/bin/python" -c "import vlajs_training.vla_server.openvla, transformers, timm, peft"
 }
 
 case ${1:-} in

@@ -16,9 +16,10 @@ FOLDER = Path(os.environ.get("VLAJS_OPENVLA_PACKAGES", Path(sys.prefix) / "openv
 
 def require_packages() -> None:
     """Skip the test where they are not installed; in CI fail, there they must be."""
-    if (FOLDER / "transformers").is_dir():
+    missing = [name for name in ("transformers", "peft") if not (FOLDER / name).is_dir()]
+    if not missing:
         return
-    message = f"{FOLDER} has no transformers: run make setup"
+    message = f"{FOLDER} has no {' and no '.join(missing)}: run make setup"
     if "CI" in os.environ:
         pytest.fail(message)
     pytest.skip(message)

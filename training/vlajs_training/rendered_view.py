@@ -5,8 +5,8 @@ simulating them. So one environment is built with a renderer, never stepped, and
 about (``simulation.visible``).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from vlajs.tasks import BASE_IN_WORLD_M
-from vlajs_training.ranges import require_range
+from vlajs_training.camera_view import CameraView, Picture
 from vlajs_training.simulation import make_simulation, reset_all
 from vlajs_training.simulation.headless import renderer_available
 from vlajs_training.simulation.visible import show
@@ -26,67 +26,9 @@ NO_RENDERER = (
     "mesa-vulkan-drivers libvulkan1)"
 )
 
-Picture = NDArray[np.uint8]
-
 
 class RenderError(RuntimeError):
     """Nothing can be rendered here; the message says what to install."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraView:
-    """Where a camera stands and what its pictures are, in ``panda_link0``.
-
-    The default is the front camera of the twin: from across the table, in pictures of 4:3.
-    """
-
-    position_m: tuple[float, float, float] = (1.245, 0.0, 0.685)
-    """Where it stands."""
-    at_m: tuple[float, float, float] = (0.66, 0.0, 0.14)
-    """Point in the middle of the picture; up is up."""
-    fovy_deg: float = 45.0
-    """Vertical field of view."""
-    width_px: int = 160
-    """Columns of a picture, 128 to 256."""
-    height_px: int = 120
-    """Rows of a picture, 96 to 256."""
-
-    def check(self) -> None:
-        """Refuse what is no camera.
-
-        Raises:
-            ValueError: naming the parameter, its value and the limit.
-        """
-        require_range("", vars(self), {"fovy_deg": (5.0, 120.0), "width_px": (128, 256), "height_px": (96, 256)})
-        offset = np.subtract(self.at_m, self.position_m)
-        if not np.isfinite(offset).all() or np.linalg.norm(offset[:2]) < 0.01:
-            raise ValueError(
-                f"camera at {self.position_m} looking at {self.at_m}: the two must be finite and differ in x or y"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-    @staticmethod
-    def from_dict(data: object) -> "CameraView":
-        """Inverse of :meth:`to_dict`.
-
-        Raises:
-            ValueError: something else; the message says what.
-        """
-        expected = CameraView().to_dict()
-        if not isinstance(data, Mapping) or set(data) != set(expected):
-            raise ValueError(f"the camera is {data!r}, expected the keys {', '.join(expected)}")
-        for key, like in expected.items():
-            if not _is_like(data[key], like):
-                raise ValueError(f"the camera's {key} is {data[key]!r}, expected {like!r} or the like")
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        camera = CameraView(**values)
-        camera.check()
-        return camera
 
 
 def maniskill_camera(task: str) -> CameraView:
@@ -228,14 +170,6 @@ class RenderedView:
         for light, colour in zip(lights, (look.sun, look.zenith), strict=True):
             light.set_color(list(colour))
         self._look = look
-
-
-def _is_like(value: object, like: object) -> bool:
-    """Whether a value is of the same kind, and for lists of the same length; whole numbers are floats too."""
-    if isinstance(like, list):
-        return isinstance(value, list) and len(value) == len(like) and all(map(_is_like, value, like))
-    kind = int if isinstance(like, int) else (int, float)
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:

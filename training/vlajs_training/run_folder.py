@@ -42,8 +42,9 @@ def _write(path: Path, data: bytes) -> None:
 class RunFolder:
     """Reads and writes one run's folder."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, option: str = "--folder") -> None:
+        """``option``: what users name the folder with, for messages."""
+        self.path, self._option = path, option
         self.settings_file = path / "config.json"
         self.checkpoint_file = path / "checkpoint.pt"
         self.progress_file = path / "progress.jsonl"
@@ -56,9 +57,17 @@ class RunFolder:
             ValueError: the folder holds a run already.
             StorageError: it cannot be written.
         """
-        if self.settings_file.exists():
-            raise ValueError(f"{self.path} already holds a run: add --resume, or give another --folder")
+        self.require_new()
         _write(self.settings_file, _text(settings).encode())
+
+    def require_new(self) -> None:
+        """Refuse to begin where a run is.
+
+        Raises:
+            ValueError: the folder holds a run already.
+        """
+        if self.settings_file.exists():
+            raise ValueError(f"{self.path} already holds a run: add --resume, or give another {self._option}")
 
     def resume(self, settings: dict[str, Any]) -> dict[str, Any] | None:
         """The last checkpoint, or None if the run ended before its first; rows beyond it are dropped.
@@ -75,7 +84,7 @@ class RunFolder:
         except (RuntimeError, EOFError, UnpicklingError) as error:
             raise ValueError(
                 f"{self.checkpoint_file} is no checkpoint ({str(error).splitlines()[0]}): restore it from a copy, or "
-                "train anew in another --folder"
+                f"train anew in another {self._option}"
             ) from error
         self._drop_rows_beyond(state["progress"]["steps"])
         return state
@@ -108,16 +117,18 @@ class RunFolder:
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         if not self.settings_file.exists():
-            raise ValueError(f"{self.path} holds no run to resume: leave --resume away, or check --folder")
+            raise ValueError(f"{self.path} holds no run to resume: leave --resume away, or check {self._option}")
         try:
             before = json.loads(self.settings_file.read_text())
         except json.JSONDecodeError as error:
-            raise ValueError(f"{self.settings_file} is not JSON ({error}): train anew in another --folder") from error
+            raise ValueError(
+                f"{self.settings_file} is not JSON ({error}): train anew in another {self._option}"
+            ) from error
         format_before = before.get("format", 1) if isinstance(before, dict) else None  # the first had no number
         if format_before != RUN_FORMAT:
             raise ValueError(
                 f"{self.path} is a run of format {format_before}, this vlajs reads format {RUN_FORMAT}: resume it with "
-                "the release that started it, or train anew in another --folder"
+                f"the release that started it, or train anew in another {self._option}"
             )
         now = json.loads(_text(settings))
         if before != now:

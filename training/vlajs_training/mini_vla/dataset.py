@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlajs_training.camera_view import CameraView
 from vlajs_training.mini_vla.demo_folder import DemoError, DemoFolder, decode_picture, read_batch
 from vlajs_training.mini_vla.phrasings import PHRASINGS
-from vlajs_training.rendered_view import CameraView
 
 VALIDATION_EPISODES = 20
 """One episode in so many is kept for validation."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from vlajs.files import write_atomically
-from vlajs_training.rendered_view import CameraView, Picture
+from vlajs_training.camera_view import CameraView, Picture
 
 FORMAT = 1
 FACTS_FILE = "demos.json"

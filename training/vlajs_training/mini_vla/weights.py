@@ -16,10 +16,10 @@ from safetensors.torch import save
 from vlajs.files import write_atomically
 from vlajs.vla.convention import Convention
 from vlajs.vla.errors import ConventionError
+from vlajs_training.camera_view import CameraView
 from vlajs_training.mini_vla.network import MiniVlaNetwork, NetworkConfig
 from vlajs_training.mini_vla.sentence import SIZE, WEIGHTS_SHA256
 from vlajs_training.ranges import require_range
-from vlajs_training.rendered_view import CameraView
 
 FORMAT = 1
 METADATA_KEY = "mini_vla"

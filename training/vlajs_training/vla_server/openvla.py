@@ -52,7 +52,7 @@ class OpenVla:
         Raises:
             ModelError: the GPU's memory is too small.
         """
-        with torch.inference_mode(), _plain_memory_errors():
+        with torch.inference_mode(), plain_memory_errors():
             actions = [self._act_one(image, text) for image, text in zip(images, instructions, strict=True)]
         return np.stack(actions)[:, None]
 
@@ -68,7 +68,7 @@ def load_openvla(options: ModelOptions) -> Model:
 
     Raises:
         ModelError: it cannot be loaded here, the unnorm key is not one of its own, or the vision tower is not called.
-        ConventionError: an unknown preset.
+        ConventionError: an unknown preset, or the weights state another convention.
     """
     named = options.named_convention()
     options = replace(options, device=options.device or "cuda")
@@ -77,9 +77,9 @@ def load_openvla(options: ModelOptions) -> Model:
             f"openvla runs the Python code that comes with {options.weights}: read it, then give --trust-remote-code"
             + ("" if Path(options.weights).is_dir() else " (and --revision COMMIT, so that it stays what you read)")
         )
-    transformers = _transformers()
-    _check_device(options)
-    network, processor = _load(transformers, options)
+    transformers = import_transformers()
+    check_device(options.device, options.dtype)
+    network, processor = load_network(transformers, options)
     statistics = _statistics_of(network, options.weights)
     key = options.unnorm_key or (named.unnorm_key if named is not None and named.unnorm_key in statistics else None)
     key = check_unnorm_key(key, statistics, options.weights)
@@ -89,9 +89,9 @@ def load_openvla(options: ModelOptions) -> Model:
         name=options.weights if options.revision is None else f"{options.weights}@{options.revision}",
         device=str(options.device),
         unnorm_key=key,
-        convention=convention_for(key, named),
+        convention=convention_for(key, named, statistics[key]),
     )
-    _check_tower_is_called(model, network, transformers.__version__)
+    check_tower_is_called(model, network, transformers.__version__)
     return model
 
 
@@ -119,7 +119,12 @@ def check_unnorm_key(key: str | None, statistics: Mapping[str, Any], weights: st
     return key
 
 
-def _load(transformers: Any, options: ModelOptions) -> tuple[Any, Any]:
+def load_network(transformers: Any, options: ModelOptions, *, four_bit: str = "fp4") -> tuple[Any, Any]:
+    """Network and processor, by the code that comes with them; ``four_bit`` is bitsandbytes' form of int4.
+
+    Raises:
+        ModelError: they cannot be loaded here.
+    """
     common: dict[str, Any] = {"trust_remote_code": True, "revision": options.revision or "main"}
     network_options = {
         **common,
@@ -132,12 +137,13 @@ def _load(transformers: Any, options: ModelOptions) -> tuple[Any, Any]:
             load_in_8bit=options.dtype == "int8",
             load_in_4bit=options.dtype == "int4",
             bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_quant_type=four_bit,
         )
         network_options["device_map"] = {"": options.device}
     LOG.info("loading %s as %s on %s", options.weights, options.dtype, options.device)
     try:
         processor = transformers.AutoProcessor.from_pretrained(options.weights, **common)
-        with _plain_memory_errors():
+        with plain_memory_errors():
             network = transformers.AutoModelForVision2Seq.from_pretrained(options.weights, **network_options)
             if options.dtype == "bf16":
                 network = network.to(options.device)
@@ -167,7 +173,12 @@ def _statistics_of(network: Any, weights: str) -> Mapping[str, Any]:
     return statistics
 
 
-def _check_tower_is_called(model: OpenVla, network: Any, version: str) -> None:
+def check_tower_is_called(model: OpenVla, network: Any, version: str) -> None:
+    """Ask about a picture, and see whether the vision tower runs.
+
+    Raises:
+        ModelError: there is none, or it does not run.
+    """
     tower = getattr(network, "vision_backbone", None)
     if not isinstance(tower, torch.nn.Module):
         raise ModelError(f"{model.name} has no vision_backbone: is it an OpenVLA model?")
@@ -176,35 +187,45 @@ def _check_tower_is_called(model: OpenVla, network: Any, version: str) -> None:
     if calls.count == 0:
         raise ModelError(
             f"{model.name} answers without calling its vision tower: it is blind with transformers {version}, it was "
-            f"written for {WRITTEN_FOR} (openvla/openvla#346); it is not served: {ENVIRONMENT}"
+            f"written for {WRITTEN_FOR} (openvla/openvla#346); it is not used: {ENVIRONMENT}"
         )
 
 
-def _check_device(options: ModelOptions) -> None:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        needed = ", ".join(f"{name} about {size} GB" for name, size in MEMORY_GB.items())
+def check_device(device: str | None, dtype: str, memory_gb: Mapping[str, int] = MEMORY_GB) -> None:
+    """Refuse a device that is not there; ``memory_gb``: what a 7B model takes on a GPU, by number format.
+
+    Raises:
+        ModelError: no GPU, or a number format that needs one.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        needed = ", ".join(f"{name} about {size} GB" for name, size in memory_gb.items())
         raise ModelError(
             f"torch {torch.__version__} finds no CUDA GPU; a 7B model needs one ({needed}): look at nvidia-smi, in a "
             "container give --gpus all; --device cpu runs it without one, slowly and in bf16 only"
         )
-    if options.device == "cpu" and options.dtype != "bf16":
-        raise ModelError(f"--dtype {options.dtype} needs a GPU: on the CPU only bf16 is possible")
+    if device == "cpu" and dtype != "bf16":
+        raise ModelError(f"--dtype {dtype} needs a GPU: on the CPU only bf16 is possible")
 
 
 @contextmanager
-def _plain_memory_errors():
+def plain_memory_errors(memory_gb: Mapping[str, int] = MEMORY_GB, remedy: str = "give --dtype int4"):
+    """Say what to do where the GPU's memory is too small.
+
+    Raises:
+        ModelError: it is.
+    """
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         free, total = (size / 1e9 for size in torch.cuda.mem_get_info())
-        needed = ", ".join(f"{name} {size} GB" for name, size in MEMORY_GB.items())
+        needed = ", ".join(f"{name} {size} GB" for name, size in memory_gb.items())
         raise ModelError(
             f"the GPU's memory is too small: {free:.1f} of {total:.1f} GB are free; a 7B model needs about {needed}: "
-            "end other programs that use it (nvidia-smi), or give --dtype int4"
+            f"end other programs that use it (nvidia-smi), or {remedy}"
         ) from error
 
 
-def _transformers() -> Any:
+def import_transformers() -> Any:
     """transformers, where it is one that can load these weights.
 
     Raises:

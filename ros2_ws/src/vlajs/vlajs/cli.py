@@ -161,8 +161,9 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
             "demos": _module("vlajs_training.mini_vla.demos", "vlajs-training", "demos"),
             "train": _module("vlajs_training.mini_vla.train", "vlajs-training", "train"),
             "serve": _module("vlajs_training.vla_server.commands", "vlajs-training", "serve"),
+            "finetune": _module("vlajs_training.vla_server.finetune", "vlajs-training", "finetune"),
         },
-        "measure how good a teacher is alone, degrade it to a given success; train mini-VLA; serve a VLA",
+        "measure how good a teacher is alone, degrade it to a given success; train mini-VLA; serve or fine-tune a VLA",
     ),
     "calibrate": (
         {
