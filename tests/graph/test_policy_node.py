@@ -352,6 +352,7 @@ def test_a_bundle_is_swapped_between_episodes(world: World, bundles: dict[str, P
     wait_for(lambda: len(world.commands) >= 1, "commands")
 
 
+@pytest.mark.untimed
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

@@ -229,6 +229,7 @@ def test_the_pose_of_what_is_held_follows_the_tool(station: Station) -> None:
     assert position(station.poses[-1]) == pytest.approx(station.object_in_base[:3, 3], abs=4e-3)
 
 
+@pytest.mark.untimed
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
@@ -248,6 +249,7 @@ def test_a_start_that_cannot_be_is_refused(parameters: dict[str, Any], reason: s
     assert reason in output_of_refused_start(DOMAIN_ID, "pose_estimator_node", **parameters)
 
 
+@pytest.mark.untimed
 def test_other_ends_of_parameters_are_refused(tmp_path: Path) -> None:
     given = {"detector": __file__, "task": "push_cube", "calibration": tmp_path / "none.yaml"}
     said = output_of_refused_start(DOMAIN_ID, "pose_estimator_node", **given)

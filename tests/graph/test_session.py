@@ -192,6 +192,7 @@ def test_policy_begins_once_the_session_has_ceased_to_command_the_hand(tmp_path:
     assert read_session(session).abandoned == {}
 
 
+@pytest.mark.untimed
 def test_missing_nodes_are_named(checkpoint: Path, tmp_path: Path):
     code = (
         "import rclpy\n"
