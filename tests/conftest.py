@@ -19,6 +19,18 @@ REAL_TIME = ("graph", "vlajs/robot", "vlajs/twin/test_server.py")
 RERUNS = 2
 
 
+def is_real_time(path: Path) -> bool:
+    """Whether a test file lies in one of :data:`REAL_TIME`."""
+    return not {Path(__file__).parent / place for place in REAL_TIME}.isdisjoint((path, *path.parents))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import, for ``-m realtime`` alone, what cannot hold such tests: it takes longer than many of them run."""
+    return (
+        config.option.markexpr == "realtime" and collection_path.is_file() and not is_real_time(collection_path)
+    ) or None
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is real-time ``realtime``, but for what is marked ``untimed``, and repeat both when they fail.
@@ -26,9 +38,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     What is broken fails every time, a machine that was busy does not. Repeated tests are listed as RERUN at the end of
     the run.
     """
-    places = {Path(__file__).parent / place for place in REAL_TIME}
     for item in items:
-        if places & {item.path, *item.path.parents}:
+        if is_real_time(item.path):
             item.add_marker(pytest.mark.flaky(reruns=RERUNS))
             if item.get_closest_marker("untimed") is None:
                 item.add_marker(pytest.mark.realtime)
+        elif item.get_closest_marker("realtime") is not None:
+            raise pytest.UsageError(f"{item.nodeid} is marked realtime: add its file to REAL_TIME in {__file__}")
