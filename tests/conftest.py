@@ -1,4 +1,4 @@
-"""For every test: MuJoCo can render without a screen; tests that keep time run alone and get a second chance."""
+"""For every test: MuJoCo can render without a screen; tests of the arm in real time are marked and get more chances."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is real-time ``realtime``, but for what is marked ``untimed``, and repeat both when they fail.
+    """Mark tests of the arm ``realtime``, but for those marked ``beside``, and repeat both when they fail.
 
     What is broken fails every time, a machine that was busy does not. Repeated tests are listed as RERUN at the end of
     the run.
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_real_time(item.path):
             item.add_marker(pytest.mark.flaky(reruns=RERUNS))
-            if item.get_closest_marker("untimed") is None:
+            if item.get_closest_marker("beside") is None:
                 item.add_marker(pytest.mark.realtime)
         elif item.get_closest_marker("realtime") is not None:
             raise pytest.UsageError(f"{item.nodeid} is marked realtime: add its file to REAL_TIME in {__file__}")

@@ -33,7 +33,7 @@ def capture(folder: Path, count: int, *words: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.untimed
+@pytest.mark.beside
 def test_without_camera_and_bridge_it_says_what_to_start(tmp_path: Path) -> None:
     done = capture(tmp_path / "views", VIEWS, "--twin", "--patience-s", "1")
     assert done.returncode == 1

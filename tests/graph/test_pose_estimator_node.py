@@ -24,7 +24,7 @@ from vlajs_msgs.msg import RobotStatus
 from vlajs_perception.objects import cube
 from vlajs_perception.rigid import quat_of
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID = own_domain()
 CUBE = cube("cube", 0.02)
@@ -229,7 +229,6 @@ def test_the_pose_of_what_is_held_follows_the_tool(station: Station) -> None:
     assert position(station.poses[-1]) == pytest.approx(station.object_in_base[:3, 3], abs=4e-3)
 
 
-@pytest.mark.untimed
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
@@ -249,7 +248,6 @@ def test_a_start_that_cannot_be_is_refused(parameters: dict[str, Any], reason: s
     assert reason in output_of_refused_start(DOMAIN_ID, "pose_estimator_node", **parameters)
 
 
-@pytest.mark.untimed
 def test_other_ends_of_parameters_are_refused(tmp_path: Path) -> None:
     given = {"detector": __file__, "task": "push_cube", "calibration": tmp_path / "none.yaml"}
     said = output_of_refused_start(DOMAIN_ID, "pose_estimator_node", **given)

@@ -25,7 +25,7 @@ from vlajs.session.journal import SessionFolder, read_session
 from vlajs.session.records import Checkpoint
 from vlajs_msgs.action import RunTrial
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID, EMPTY_DOMAIN_ID = own_domain(), own_domain()
 FAST_M_S = 0.2
@@ -192,7 +192,6 @@ def test_policy_begins_once_the_session_has_ceased_to_command_the_hand(tmp_path:
     assert read_session(session).abandoned == {}
 
 
-@pytest.mark.untimed
 def test_missing_nodes_are_named(checkpoint: Path, tmp_path: Path):
     code = (
         "import rclpy\n"
