@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Several workers share the machine (see `make test`): a torch or OpenCV in each that takes every core would slow all.
@@ -13,6 +14,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from vlajs_perception.rendering.gl import choose_gl
 
 choose_gl()
+
+# How long an example takes says how busy the machine is, not what is wrong.
+hypothesis.settings.register_profile(
+    "untimed", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 REAL_TIME = ("graph", "vlajs/robot", "vlajs/twin/test_server.py")
 """Tests in which an arm's 1 kHz loop, its client and several nodes share a machine without real-time scheduling."""
