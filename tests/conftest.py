@@ -23,32 +23,34 @@ hypothesis.settings.load_profile("untimed")
 
 REAL_TIME = ("graph", "vlajs/robot", "vlajs/twin/test_server.py")
 """Tests in which an arm's 1 kHz loop, its client and several nodes share a machine without real-time scheduling."""
+TIMED = ("vlajs/vla",)
+"""Tests of servers and clients that give up after a time, on a machine that others share."""
 RERUNS = 2
 
 
-def is_real_time(path: Path) -> bool:
-    """Whether a test file lies in one of :data:`REAL_TIME`."""
-    return not {Path(__file__).parent / place for place in REAL_TIME}.isdisjoint((path, *path.parents))
+def lies_in(path: Path, places: tuple[str, ...]) -> bool:
+    """Whether a test file is, or lies in, one of these files and folders of the tests."""
+    return not {Path(__file__).parent / place for place in places}.isdisjoint((path, *path.parents))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not import, for ``-m realtime`` alone, what cannot hold such tests: it takes longer than many of them run."""
-    return (
-        config.option.markexpr == "realtime" and collection_path.is_file() and not is_real_time(collection_path)
-    ) or None
+    alone = config.option.markexpr == "realtime"
+    return (alone and collection_path.is_file() and not lies_in(collection_path, REAL_TIME)) or None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of the arm ``realtime``, but for those marked ``beside``, and repeat both when they fail.
+    """Mark tests of the arm ``realtime``, but for those marked ``beside``; repeat what depends on time when it fails.
 
     What is broken fails every time, a machine that was busy does not. Repeated tests are listed as RERUN at the end of
     the run.
     """
     for item in items:
-        if is_real_time(item.path):
+        real_time = lies_in(item.path, REAL_TIME)
+        if real_time or lies_in(item.path, TIMED):
             item.add_marker(pytest.mark.flaky(reruns=RERUNS))
-            if item.get_closest_marker("beside") is None:
-                item.add_marker(pytest.mark.realtime)
-        elif item.get_closest_marker("realtime") is not None:
+        if real_time and item.get_closest_marker("beside") is None:
+            item.add_marker(pytest.mark.realtime)
+        elif not real_time and item.get_closest_marker("realtime") is not None:
             raise pytest.UsageError(f"{item.nodeid} is marked realtime: add its file to REAL_TIME in {__file__}")
