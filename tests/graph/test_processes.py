@@ -15,7 +15,7 @@ from vlajs.launch_description import Argument, Description, NodeSpec, Use
 from vlajs.policy.bundle import save_bundle
 from vlajs.processes import BringupError, child_environment, running
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID = own_domain()
 VLAJS = str(Path(sys.executable).parent / "vlajs")

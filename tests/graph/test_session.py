@@ -25,7 +25,7 @@ from vlajs.session.journal import SessionFolder, read_session
 from vlajs.session.records import Checkpoint
 from vlajs_msgs.action import RunTrial
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID, EMPTY_DOMAIN_ID = own_domain(), own_domain()
 FAST_M_S = 0.2

@@ -15,7 +15,7 @@ from tests.support.processes import PATIENCE_S, node_words, own_domain, python, 
 from vlajs.session.journal import read_session
 from vlajs.session.plan import order_of
 
-pytestmark = [pytest.mark.graph, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.graph, pytest.mark.beside, pytest.mark.timeout(600)]
 
 DOMAIN_ID = own_domain()
 SEED = 4

@@ -14,7 +14,7 @@ from vlajs.nodes.session_node import TrialServer
 from vlajs.policy.bundle import save_bundle
 from vlajs_msgs.action import RunTrial
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 
 class Handle:

@@ -19,7 +19,7 @@ from vlajs.session.records import Checkpoint, SessionError
 from vlajs.session.trial import run_trial
 from vlajs.tasks import Scene, get_task
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.beside]
 
 DOMAIN_ID = own_domain()
 CUBE_M = np.array([0.6, 0.0, 0.02])

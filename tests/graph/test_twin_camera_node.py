@@ -226,6 +226,7 @@ def spin(viewer: Viewer, seconds: float) -> None:
     viewer.until(lambda: viewer.node.get_clock().now().nanoseconds > until_ns, f"{seconds} s")
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [

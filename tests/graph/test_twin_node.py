@@ -156,6 +156,7 @@ def real_time_factor(status: DiagnosticStatus) -> float:
     return float({pair.key: pair.value for pair in status.values}["real_time_factor"])
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [

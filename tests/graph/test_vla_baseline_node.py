@@ -249,6 +249,7 @@ def test_a_killed_server_leaves_the_arm_held_and_ends_the_episode(bench: Bench, 
         bench.end()
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
