@@ -172,7 +172,7 @@ def test_between_images_poses_go_on_and_are_stamped_with_their_time(station: Sta
     [
         ({"encoding": "mono8"}, "encoding is 'mono8', readable are rgb8, bgr8"),
         ({"width": 320}, "the image has 320 x 480 px, camera_info says 640 x 480 px"),
-        ({"step": 100}, "rows of 100"),
+        ({"step": 100}, "100 bytes a row"),
     ],
 )
 def test_images_that_are_none_stop_the_poses_and_say_why(station: Station, change: dict, reason: str) -> None:

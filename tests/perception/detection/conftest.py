@@ -29,21 +29,26 @@ class Trained:
     words: list[str]
 
 
+# Read when tests are collected: a detector that all modules share is trained before any fixture of theirs.
+_OPENED, _SAVED = PIL.Image.open, torch.save
+_PRINTED, _THREADS = np.get_printoptions(), cv2.getNumThreads()
+_VARIABLES = set(os.environ)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _process_as_before() -> Iterator[None]:
     """Undo what importing Ultralytics does to the process, in which the tests after these run, too.
 
     It replaces Pillow's ``open`` and torch's ``save``, sets how numpy and torch print, and OpenCV's number of threads.
     """
-    environment, opened, saved = dict(os.environ), PIL.Image.open, torch.save
-    printed, threads = np.get_printoptions(), cv2.getNumThreads()
     yield
-    os.environ.clear()
-    os.environ.update(environment)
-    PIL.Image.open, torch.save = opened, saved
-    np.set_printoptions(**printed)
+    for name in os.environ.keys() - _VARIABLES:
+        if name.startswith("YOLO_"):
+            del os.environ[name]
+    PIL.Image.open, torch.save = _OPENED, _SAVED
+    np.set_printoptions(**_PRINTED)
     torch.set_printoptions(profile="default")
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(_THREADS)
 
 
 @pytest.fixture(scope="session")
