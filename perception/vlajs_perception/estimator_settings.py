@@ -126,8 +126,8 @@ class GraspSettings:
     Attributes:
         held: see ``HeldSettings``.
         reach_m: how far from the object's surface the tool's middle may be for the closing fingers to hold it.
-        slip_m: the detector's box and that of the held object may differ by this at an edge, taken to the object's
-            distance; about twice what a detector is off.
+        slip_m: the detector's box may stick out of that of the held object by this, taken to the object's distance;
+            about twice what a detector is off.
         slip_images: images in a row that must say so.
 
     Raises:

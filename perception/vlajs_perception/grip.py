@@ -5,8 +5,6 @@ tracked. It ends when the hand neither closes nor holds any more, or when the de
 several times in a row: then it has slipped out, and is not taken for held again before the hand has opened.
 """
 
-import numpy as np
-
 from vlajs_perception.detection.detection import Detection
 from vlajs_perception.estimate import Estimate, PoseError
 from vlajs_perception.estimator_settings import GraspSettings, View
@@ -65,7 +63,7 @@ class Grip:
     def check(self, held: Estimate, detections: list[Detection], view: View) -> str | None:
         """Compare the held object with what the detector sees.
 
-        Detections that agree, or none at all (the fingers hide it), let the grasp be.
+        Detections of it or of a part of it, or none at all (the fingers hide it), let the grasp be.
 
         Returns:
             Why the grasp has ended, if it has.
@@ -95,9 +93,13 @@ def estimate_of(motion: Motion) -> Estimate:
 
 
 def _off_m(held: Estimate, model: ObjectModel, detection: Detection, view: View) -> float:
-    """How far the edges of the detector's box are from those of the held object's, at its distance."""
+    """How far the detector's box sticks out of the held object's, at its distance.
+
+    The fingers, and the arm before the camera, hide parts of what they hold: a box that ends inside says nothing.
+    """
     try:
-        off_px = float(np.abs(detection.box_px - box_of(held, model, view)).max())
+        left, top, right, bottom = detection.box_px - box_of(held, model, view)
+        off_px = float(max(-left, -top, right, bottom))
     except PoseError:
         return float("inf")
     camera = view.camera

@@ -169,6 +169,26 @@ def test_a_slip_is_noticed_and_the_object_found_where_it_lies() -> None:
     assert found.refusals["cube: slipped"] == 1
 
 
+@pytest.mark.parametrize("side", [0, 1, 2, 3])
+def test_what_fingers_hide_is_no_slip(side: int) -> None:
+    """Of the cube in the hand three quarters are hidden: the box that is left ends far inside the cube's."""
+    found, rng = tracking(), np.random.default_rng(4)
+    tool, in_hand = pose([0.6, 0.05, 0.02], TOOL_DOWN), CUBE_HERE.copy()
+    for index in (5, 6, 7):
+        found.observe(view_of(moment(index, CUBE_HERE, tool, grasped=True), []))
+    tool[2, 3] += 0.15
+    in_hand[2, 3] += 0.15
+    for index in range(8, 20):
+        whole = detection_of(CUBE, in_hand, rng)
+        box_px = whole.box_px.copy()
+        opposite = (side + 2) % 4
+        box_px[side] += 0.75 * (box_px[opposite] - box_px[side])
+        found.observe(view_of(moment(index, in_hand, tool, grasped=True), [replace(whole, box_px=box_px)]))
+        (report,) = found.at(moment(index).stamp_ns, tool)
+        assert report.held, report.reason
+        assert off_mm(report, in_hand) < 5.0
+
+
 def test_an_open_hand_ends_the_grasp() -> None:
     found = tracking()
     tool = pose([0.6, 0.05, 0.02], TOOL_DOWN)

@@ -13,6 +13,7 @@ from vlajs.robot.arm import FRANKY_ERRORS, ArmError
 
 HAND_ERRORS: tuple[type[BaseException], ...] = (*FRANKY_ERRORS, franky.GripperException)
 HAND_WIDTH_MAX_M = 0.08
+CLOSE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,10 @@ class _Run:
     def running(self) -> bool:
         return self._thread.is_alive()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the hand's answer."""
+        self._thread.join(timeout_s)
+
     def _work(self) -> None:
         try:
             if not self._action():
@@ -120,6 +125,7 @@ class Hand:
         self._wanted: HandCommand | None = None
         self._done: HandCommand | None = None
         self._run: _Run | None = None
+        self._ending: list[_Run] = []
         self._width_m = float(first.width)
         self._start_width_m = self._width_m
         self._fault: str | None = None
@@ -142,7 +148,7 @@ class Hand:
             # a later wish must be carried out even if it is what was done last
             self._done = None if run is not None else self._done
         if run is not None and run.running:
-            _Run(run.command, self._gripper.stop)
+            self._ending = [run, _Run(run.command, self._gripper.stop)]
 
     def state(self) -> HandState:
         """The newest reading; never waits for the hand."""
@@ -170,10 +176,12 @@ class Hand:
             self._fault = self._wanted = self._done = None
 
     def close(self) -> None:
-        """Stop and end the thread."""
+        """Stop, and end all threads: one that is still inside the client when Python ends would abort the process."""
         self._closing.set()
         self.stop()
-        self._thread.join(2.0)
+        self._thread.join(CLOSE_TIMEOUT_S)
+        for run in self._ending:
+            run.join(CLOSE_TIMEOUT_S)
 
     def _want(self, command: HandCommand) -> None:
         with self._lock:
