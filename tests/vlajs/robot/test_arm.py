@@ -127,6 +127,41 @@ def test_brake_that_finds_no_plan_is_no_failure_at_rest(arm: RobotArm, monkeypat
     assert not arm.is_moving
 
 
+class LateClient:
+    """The real client, which tells with the next motion how a brake from rest to rest ended."""
+
+    def __init__(self, client: object) -> None:
+        self._client = client
+        self.told = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    def move(self, motion: object, asynchronous: bool) -> None:
+        self.told += 1
+        if self.told == 1:
+            raise RuntimeError("Motion planner failed with error code -111")
+        self._client.move(motion, asynchronous=asynchronous)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("from_rest", [True, False])
+def test_only_a_brake_at_rest_may_have_found_no_plan_before_a_motion(
+    arm: RobotArm, monkeypatch: pytest.MonkeyPatch, from_rest: bool
+) -> None:
+    arm.stop()
+    late = LateClient(arm._robot)
+    monkeypatch.setattr(arm, "_robot", late)
+    monkeypatch.setattr(arm, "_braked_at_rest", from_rest)
+    goal = shifted(arm.state().tcp_in_base, 0.0, 0.02, 0.0)
+    if from_rest:
+        arm.stream_target(goal)
+        until(lambda: off_m(arm, goal) < 1e-3, "the target")
+    else:
+        with pytest.raises(ArmError, match="motion refused: Motion planner failed"):
+            arm.stream_target(goal)
+        assert late.told == 1
+
+
 def test_any_other_error_of_a_brake_at_rest_is_a_failure(arm: RobotArm, monkeypatch: pytest.MonkeyPatch) -> None:
     start = arm.state().tcp_in_base
     arm.stream_target(shifted(start, 0.0, 0.005, 0.0))

@@ -330,14 +330,21 @@ class RobotArm:
     ) -> None:
         """Hand a motion to franky, refusing while the arm is in a fault: franky itself would accept it in reflex."""
         with self._lock:
-            self._braked_at_rest = brakes_at_rest
             fault = self.state().fault
             if fault:
                 raise ArmError(fault)
             try:
-                self._robot.move(motion, asynchronous=True)
+                try:
+                    self._robot.move(motion, asynchronous=True)
+                except FRANKY_ERRORS as error:
+                    # franky reports now how the motion before ended, and carries out the next one that it is given
+                    if not self._stands_as_asked(error):
+                        raise
+                    self._robot.move(motion, asynchronous=True)
             except FRANKY_ERRORS as error:
                 raise ArmError(f"motion refused: {error}") from error
+            finally:
+                self._braked_at_rest = brakes_at_rest
 
     def _join(self, timeout_s: float, what: str) -> None:
         try:
