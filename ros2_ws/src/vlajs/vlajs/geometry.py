@@ -78,6 +78,18 @@ def clamp_norm(vector: ArrayLike, max_norm: float) -> FloatArray:
     return vector * (max_norm / np.maximum(norm, max_norm))
 
 
+def joint_step(jacobian: FloatArray, tool_step: FloatArray, damping: float) -> FloatArray:
+    """Joint angles (7,) that make a small tool step (6,): translation, then rotation vector, in the Jacobian's axes.
+
+    Args:
+        jacobian: shape (6, 7), linear rows first.
+        tool_step: m and rad.
+        damping: singular values below it count for less and less, so that nothing becomes infinite.
+    """
+    gram = jacobian @ jacobian.T + damping**2 * np.eye(6)
+    return jacobian.T @ np.linalg.solve(gram, tool_step)
+
+
 def xyzw_from_wxyz(quat_wxyz: ArrayLike) -> FloatArray:
     """Reorder for ROS messages and franky."""
     return np.roll(np.asarray(quat_wxyz, dtype=np.float64), -1, axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from vlajs.control.ranges import refuse_outside
 from vlajs.control.target import TargetLimits
-from vlajs.geometry import FloatArray
+from vlajs.geometry import FloatArray, joint_step
 
 # The stricter of Panda and FR3 for each joint, so that the margin holds whichever arm it is.
 JOINT_MIN_RAD = (-2.7437, -1.7628, -2.8973, -3.0421, -2.8065, 0.5445, -2.8973)
@@ -62,8 +62,7 @@ def joint_limit_distance(joints_rad: FloatArray) -> tuple[int, float]:
 
 def predicted_joints(joints_rad: FloatArray, jacobian: FloatArray, step: FloatArray) -> FloatArray:
     """Joints after a small tool step, shape (6,): translation then rotation vector, base axes (damped inverse)."""
-    gram = jacobian @ jacobian.T + _PREDICTION_DAMPING**2 * np.eye(6)
-    return joints_rad + jacobian.T @ np.linalg.solve(gram, step)
+    return joints_rad + joint_step(jacobian, step, _PREDICTION_DAMPING)
 
 
 def geometry_refusal(

@@ -296,7 +296,7 @@ class RobotArm:
         try:
             self._robot.poll_motion()
         except FRANKY_ERRORS as error:
-            if not self._stands_as_asked(error):
+            if not self._stands_as_asked(error, self._braked_at_rest):
                 raise ArmError(f"motion failed: {error}") from error
 
     def recover(self) -> None:
@@ -333,37 +333,36 @@ class RobotArm:
             fault = self.state().fault
             if fault:
                 raise ArmError(fault)
+            braked_at_rest, self._braked_at_rest = self._braked_at_rest, brakes_at_rest
             try:
                 try:
                     self._robot.move(motion, asynchronous=True)
                 except FRANKY_ERRORS as error:
                     # franky reports now how the motion before ended, and carries out the next one that it is given
-                    if not self._stands_as_asked(error):
+                    if not self._stands_as_asked(error, braked_at_rest):
                         raise
                     self._robot.move(motion, asynchronous=True)
             except FRANKY_ERRORS as error:
                 raise ArmError(f"motion refused: {error}") from error
-            finally:
-                self._braked_at_rest = brakes_at_rest
 
     def _join(self, timeout_s: float, what: str) -> None:
         try:
             finished = self._robot.join_motion(timeout_s)
         except FRANKY_ERRORS as error:
-            if self._stands_as_asked(error):
+            if self._stands_as_asked(error, self._braked_at_rest):
                 return
             raise ArmError(f"{what} failed: {error}") from error
         if not finished:
             self._end_control()
             raise ArmError(f"{what} took longer than {timeout_s} s: control was ended")
 
-    def _stands_as_asked(self, error: BaseException) -> bool:
+    def _stands_as_asked(self, error: BaseException, braked_at_rest: bool) -> bool:
         """Whether ``error`` is only that an arm which stood still found no plan to brake, and it stands still.
 
         From rest to rest the planner fails now and then (Ruckig's error -111). Control has ended then, which is all
         that was asked for. Any other error, motion or fault is none of this.
         """
-        if _NO_PLAN not in str(error) or not self._braked_at_rest or self._robot.is_in_control:
+        if _NO_PLAN not in str(error) or not braked_at_rest or self._robot.is_in_control:
             return False
         state = self.state()
         return state.fault is None and _is_slower_than(_TWITCH_RAD_S, state)

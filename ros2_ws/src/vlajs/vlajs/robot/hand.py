@@ -148,7 +148,8 @@ class Hand:
             # a later wish must be carried out even if it is what was done last
             self._done = None if run is not None else self._done
         if run is not None and run.running:
-            self._ending = [run, _Run(run.command, self._gripper.stop)]
+            still_going = [earlier for earlier in self._ending if earlier.running]
+            self._ending = [*still_going, run, _Run(run.command, self._gripper.stop)]
 
     def state(self) -> HandState:
         """The newest reading; never waits for the hand."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlajs.geometry import FloatArray, Pose, rotation, rotvec_between
+from vlajs.geometry import FloatArray, Pose, joint_step, rotation, rotvec_between
 
 JOINT_VELOCITY_LIMITS_RAD_S = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
 """A Panda's, by Franka's datasheet. An FR3's are higher, except within about 0.5 rad of its joint limits."""
 
 _DAMPING = 0.005
-"""In a singular pose speeds are large, not infinite; a tenth of the least singular value that the bridge allows."""
+"""A tenth of the least singular value that the bridge allows: there it takes 1 % off a speed. Nearer to a singular pose
+nothing here slows the arm: the bridge's guards refuse to go there."""
 _PLACES = 3
 _REACHED_S = 1e-6
 
@@ -70,9 +71,9 @@ def velocity_share(
     way = np.concatenate([way_m, way_rad])
     joint_way = np.zeros(7)
     for _ in range(_PLACES):
-        joint_step = _joint_way(jacobian_of(joints_rad), way)
-        joint_way = np.maximum(joint_way, np.abs(joint_step))
-        joints_rad = joints_rad + joint_step / (_PLACES - 1)
+        joint_way_here = _joint_way(jacobian_of(joints_rad), way)
+        joint_way = np.maximum(joint_way, np.abs(joint_way_here))
+        joints_rad = joints_rad + joint_way_here / (_PLACES - 1)
     joint_limits_rad_s = limits.joint_share * np.array(JOINT_VELOCITY_LIMITS_RAD_S)
     joint_use = float(np.max(joint_way / joint_limits_rad_s)) / duration_s
     tool_use = float(np.linalg.norm(way_m)) / duration_s / limits.tool_m_s
@@ -82,5 +83,4 @@ def velocity_share(
 def _joint_way(jacobian: FloatArray, way: FloatArray) -> FloatArray:
     if not np.all(np.isfinite(jacobian)):
         raise ValueError("the Jacobian is not finite: the arm's state is at fault")
-    gram = jacobian @ jacobian.T + _DAMPING**2 * np.eye(6)
-    return jacobian.T @ np.linalg.solve(gram, way)
+    return joint_step(jacobian, way, _DAMPING)
