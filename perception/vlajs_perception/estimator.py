@@ -18,9 +18,8 @@ from vlajs_perception.grip import Grip, estimate_of
 from vlajs_perception.motion import Motion, distance_squared
 from vlajs_perception.pose_fit import NO_TURN
 from vlajs_perception.pushing import pushed_along
-from vlajs_perception.rigid import FloatArray
 from vlajs_perception.sight import ImplausibleError, gap_m, see
-from vlajs_perception.tool_history import ToolHistory
+from vlajs_perception.tool_history import Gripper, ToolHistory
 from vlajs_perception.tracker import Status, Track, Tracker
 
 
@@ -79,31 +78,32 @@ class PoseEstimator:
         for tracked in self._objects.values():
             tracked.reset()
 
-    def observe(self, view: View) -> None:
+    def observe(self, view: View, hand: ToolHistory | None = None) -> None:
         """Take in what a detector said of an image.
+
+        Args:
+            view: the image's moment.
+            hand: tool and fingers since the image before; None if only the image's moment is known.
 
         Raises:
             TrackerError: a stamp that is not later than that of the image before.
         """
         for tracked in self._objects.values():
-            tracked.observe(view)
+            tracked.observe(view, hand)
 
-    def at(
-        self, stamp_ns: int, tool_in_base: FloatArray | None = None, pusher: ToolHistory | None = None
-    ) -> list[Report]:
+    def at(self, stamp_ns: int, hand: ToolHistory | None = None) -> list[Report]:
         """Where the objects are at a time not before the last image.
 
         Args:
             stamp_ns: the time; usually now.
-            tool_in_base: shape (4, 4), the tool then, for what it holds; None if it is not known, or if the gripper has
-                opened since: then the motion of the last images is continued.
-            pusher: where the tool was, if its fingers are together with nothing between them: they push what is in
-                their way; None if they are not.
+            hand: tool and fingers since the last image: what is between closing fingers or held goes with them, what
+                closed ones meet is pushed. Without it, and once the hand has opened, the motion of the last images is
+                continued.
 
         Raises:
             TrackerError: a time before the last image.
         """
-        return [tracked.at(stamp_ns, tool_in_base, pusher) for tracked in self._objects.values()]
+        return [tracked.at(stamp_ns, hand) for tracked in self._objects.values()]
 
 
 class _Object:
@@ -125,45 +125,47 @@ class _Object:
         self._too_vague = ""
         self._touched = True
 
-    def observe(self, view: View) -> None:
+    def observe(self, view: View, hand: ToolHistory | None) -> None:
         found = [item for item in view.detections if item.name == self._target.detected_as]
         found = found[: self._settings.sight.max_detections]
         track = self._tracker.at(view.stamp_ns)
         before = track.motion
-        self._grip.update(view, None if before is None else estimate_of(self._predicted(track, before)))
-        if self._grip.holds and view.tool_in_base is not None:
+        self._grip.update(view, None if before is None else estimate_of(self._predicted(track, before)), hand)
+        if self._grip.holds:
             self._observe_held(view, found, before)
         else:
             self._observe_free(view, found, before)
         self._too_vague = self._vagueness(view.stamp_ns)
         self._touched = self._may_be_touched(view)
 
-    def at(self, stamp_ns: int, tool_in_base: FloatArray | None, pusher: ToolHistory | None) -> Report:
+    def at(self, stamp_ns: int, hand: ToolHistory | None) -> Report:
         track = self._tracker.at(stamp_ns)
         # a track that was given up is lost, not an object that never was
         given_up = track.status is Status.ABSENT and self._last_seen_ns is not None
-        status = Status.LOST if given_up else track.status
         pose, reason = None, self._reason
         if track.motion is not None:
             reason = self._too_vague or reason
-            pose = None if self._too_vague else self._pose(track, track.motion, tool_in_base)
-            if pose is not None and not self._grip.holds and pusher is not None and track.last_seen_ns is not None:
-                path_m = pusher.path_m(track.last_seen_ns, stamp_ns)
-                pose = pushed_along(pose, self._target.model, path_m, self._settings.finger_m)
+            pose = None if self._too_vague else self._pose(track, track.motion, hand)
         return Report(
             name=self._target.name,
-            status=status,
+            status=Status.LOST if given_up else track.status,
             pose=pose,
             held=self._grip.holds,
             last_seen_ns=self._last_seen_ns,
             reason=reason,
         )
 
-    def _pose(self, track: Track, motion: Motion, tool_in_base: FloatArray | None) -> Estimate:
-        """From the tool where it holds the object, else from the track."""
-        if self._grip.holds and tool_in_base is not None:
-            return self._grip.pose(tool_in_base, motion.quat_wxyz)
-        return estimate_of(self._predicted(track, motion))
+    def _pose(self, track: Track, motion: Motion, hand: ToolHistory | None) -> Estimate:
+        """As the hand has left it where it is in its way, else from the track."""
+        assert track.last_seen_ns is not None, "tracked"
+        gripper = Gripper() if hand is None else hand.gripper_at(track.stamp_ns)
+        if self._grip.holds and gripper.grips:
+            return self._grip.pose(motion.quat_wxyz, hand, track.stamp_ns)
+        pose = estimate_of(self._predicted(track, motion))
+        if hand is None or self._grip.holds or gripper.grips or not gripper.closed:
+            return pose
+        path_m = hand.path_m(track.last_seen_ns, track.stamp_ns)
+        return pushed_along(pose, self._target.model, path_m, self._settings.finger_m)
 
     def _predicted(self, track: Track, motion: Motion) -> Motion:
         """The track's motion, but for what noise of the last images would make of it.
@@ -193,9 +195,7 @@ class _Object:
         return self._grip.holds or near_m <= self._settings.touch_m
 
     def _observe_held(self, view: View, found: list[Detection], before: Motion | None) -> None:
-        assert view.tool_in_base is not None, "checked by the caller"
-        near_wxyz = np.array(NO_TURN) if before is None else before.quat_wxyz
-        held = self._grip.pose(view.tool_in_base, near_wxyz)
+        held = self._grip.pose(np.array(NO_TURN) if before is None else before.quat_wxyz)
         slipped = self._grip.check(held, found, view)
         if slipped:
             self._count("slipped", slipped)

@@ -125,7 +125,11 @@ class GraspSettings:
 
     Attributes:
         held: see ``HeldSettings``.
-        reach_m: how far from the object's surface the tool's middle may be for the closing fingers to hold it.
+        reach_m: how far from the object's surface the tool's middle may be when fingers that close hide it: from then
+            on it is where tool and fingers leave it, not where it is seen.
+        tip_m: how far beyond the tool's middle fingertips reach: what is further away they do not touch.
+        touch_m: fingers that are no further apart than the object is wide, and this, both touch it.
+        soft_m: fingers that are closer together than the object is wide, by more than this, do not hold it.
         slip_m: the detector's box may stick out of that of the held object by this, taken to the object's distance;
             about twice what a detector is off.
         slip_images: images in a row that must say so.
@@ -136,11 +140,14 @@ class GraspSettings:
 
     held: HeldSettings = field(default_factory=HeldSettings)
     reach_m: float = 0.015
+    tip_m: float = 0.009
+    touch_m: float = 0.002
+    soft_m: float = 0.006
     slip_m: float = 0.025
     slip_images: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self, "reach_m", "slip_m")
+        _check_positive(self, "reach_m", "tip_m", "touch_m", "soft_m", "slip_m")
         if self.slip_images < 1:
             raise ValueError(f"slip_images is {self.slip_images}, at least 1")
 

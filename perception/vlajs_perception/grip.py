@@ -1,83 +1,116 @@
 """Whether an object is in the gripper: from the fingers closing on it until they open or it is seen elsewhere.
 
-Fingers that close hide what is between them, so the grasp begins when they begin to close, with the object where it was
-tracked. It ends when the hand neither closes nor holds any more, or when the detector finds the object somewhere else
-several times in a row: then it has slipped out, and is not taken for held again before the hand has opened.
+Fingers that close hide what is between them, so from then on the object is where they leave it (see ``closing``). That
+ends when the hand neither closes nor holds any more, when its fingers are closer together than the object is wide, or
+when the detector finds the object somewhere else several times in a row: then it has slipped out, and is not taken for
+held again before the hand has opened.
 """
 
+from dataclasses import replace
+
+from vlajs_perception.closing import InHand, follow, least_width_m
 from vlajs_perception.detection.detection import Detection
 from vlajs_perception.estimate import Estimate, PoseError
 from vlajs_perception.estimator_settings import GraspSettings, View
-from vlajs_perception.held import Grasp, fit_held, grasp_of
 from vlajs_perception.motion import Motion
 from vlajs_perception.objects import ObjectModel
 from vlajs_perception.rigid import FloatArray
 from vlajs_perception.sight import box_of, gap_m
+from vlajs_perception.symmetry import canonicalise
+from vlajs_perception.tool_history import HandMoment, ToolHistory
 
 
 class Grip:
-    """The grasp of one object."""
+    """What the hand does to one object."""
 
     def __init__(self, model: ObjectModel, settings: GraspSettings) -> None:
-        """Nothing is held."""
+        """The hand is open."""
         self._model = model
         self._settings = settings
         self.reset()
 
     def reset(self) -> None:
-        """Forget the grasp."""
-        self._grasp: Grasp | None = None
+        """Forget the object in the hand."""
+        self._in_hand: InHand | None = None
+        self._stamp_ns = 0
         self._slipped = False
         self._contradictions = 0
 
     @property
     def holds(self) -> bool:
-        """Whether the object is in the gripper."""
-        return self._grasp is not None
+        """Whether the object is between closing fingers, or held."""
+        return self._in_hand is not None
 
-    def update(self, view: View, tracked: Estimate | None) -> None:
-        """Begin or end the grasp by what the hand did at the time of an image.
+    def update(self, view: View, tracked: Estimate | None, hand: ToolHistory | None) -> None:
+        """Go on to the time of an image: by what the hand did until then the object is in it or not.
 
         Args:
             view: the image's moment.
             tracked: the object then; None if it is not known where it is.
+            hand: tool and fingers since the image before; None if only the image's moment is known.
         """
-        if not view.gripper.holds:
+        if not view.gripper.grips or view.tool_in_base is None:
             self.reset()
             return
-        if self.holds or self._slipped or tracked is None or view.tool_in_base is None:
-            return
-        if gap_m(tracked, self._model, view.tool_in_base[:3, 3]) <= self._settings.reach_m:
-            self._grasp = grasp_of(tracked, view.tool_in_base, settings=self._settings.held)
-            self._contradictions = 0
+        if self._in_hand is None and tracked is not None and not self._slipped:
+            if gap_m(tracked, self._model, view.tool_in_base[:3, 3]) > self._settings.reach_m:
+                return
+            self._in_hand, self._contradictions = InHand(pose=tracked), 0
+            hand = None  # what it did before this image, the image shows
+        if self._in_hand is not None:
+            moments = [HandMoment(tool_in_base=view.tool_in_base, gripper=view.gripper)]
+            if hand is not None:
+                moments = hand.moments(self._stamp_ns, view.stamp_ns)
+            self._in_hand = follow(self._in_hand, self._model, moments, self._settings)
+            self._stamp_ns = view.stamp_ns
 
-    def pose(self, tool_in_base: FloatArray, near_wxyz: FloatArray) -> Estimate:
-        """Where the held object is with the tool at a pose (4, 4).
+    def pose(self, near_wxyz: FloatArray, hand: ToolHistory | None = None, stamp_ns: int | None = None) -> Estimate:
+        """Where the object in the hand is.
 
-        Raises:
-            TransformError: the pose is no rigid motion.
+        Args:
+            near_wxyz: the track's orientation, whose branch is taken.
+            hand: tool and fingers since the last image, to go on from there; None: at the last image.
+            stamp_ns: until when.
         """
-        assert self._grasp is not None, "asked only while the object is held"
-        return fit_held(self._model, self._grasp, tool_in_base, near_wxyz=near_wxyz, settings=self._settings.held)
+        assert self._in_hand is not None, "asked only while the object is held"
+        now = self._in_hand
+        if hand is not None and stamp_ns is not None:
+            now = follow(now, self._model, hand.moments(self._stamp_ns, stamp_ns), self._settings)
+        quat_wxyz = canonicalise(now.pose.quat_wxyz, self._model.symmetries_wxyz, near_wxyz)
+        return replace(now.pose, quat_wxyz=quat_wxyz)
 
     def check(self, held: Estimate, detections: list[Detection], view: View) -> str | None:
         """Compare the held object with what the detector sees.
 
-        Detections of it or of a part of it, or none at all (the fingers hide it), let the grasp be.
+        Detections of it or of a part of it, or none at all (the fingers hide it), let it be.
 
         Returns:
-            Why the grasp has ended, if it has.
+            Why it is no longer in the hand, if so.
         """
+        if reason := self._closed_further(held, view):
+            self._in_hand, self._slipped = None, True
+            return reason
         if not detections:
             return None
         off_m = min(_off_m(held, self._model, detection, view) for detection in detections)
         self._contradictions = self._contradictions + 1 if off_m > self._settings.slip_m else 0
         if self._contradictions < self._settings.slip_images:
             return None
-        self._grasp, self._slipped = None, True
+        self._in_hand, self._slipped = None, True
         return (
             f"{self._model.name} was seen {off_m:.3f} m from where the gripper would have it (limit "
             f"{self._settings.slip_m} m) in {self._contradictions} images in a row: it slipped or was never held"
+        )
+
+    def _closed_further(self, held: Estimate, view: View) -> str:
+        """Why nothing as wide as the object can be between the fingers, if so."""
+        assert view.tool_in_base is not None, "held"
+        width_m, least_m = view.gripper.width_m, least_width_m(held, self._model, view.tool_in_base)
+        if width_m is None or width_m >= least_m - self._settings.soft_m:
+            return ""
+        return (
+            f"the fingers are {width_m:.3f} m apart, {self._model.name} is {least_m:.3f} m wide (limit "
+            f"{self._settings.soft_m} m less): it slipped or was never held"
         )
 
 

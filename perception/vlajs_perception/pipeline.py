@@ -177,7 +177,7 @@ class Pipeline:
         )
         with self._lock:
             if stamp_ns >= self._since_ns:  # an image may have been under way when the scene was set anew
-                self._estimator.observe(view)
+                self._estimator.observe(view, self._tools)
             self._image_ns, self._refusal = stamp_ns, ""
             self._images += 1
         return rectified, view
@@ -196,10 +196,7 @@ class Pipeline:
         with self._lock:
             self._watch_clock(now_ns)
             stamp_ns = now_ns if self._image_ns is None else max(now_ns, self._image_ns)
-            tool, gripper = self._tools.tool_at(stamp_ns), self._tools.gripper_at(stamp_ns)
-            reports = self._estimator.at(
-                stamp_ns, tool if gripper.holds else None, self._tools if gripper.closed and not gripper.holds else None
-            )
+            reports = self._estimator.at(stamp_ns, self._tools)
             blind = self._blind(stamp_ns)
         if blind:
             reports = [replace(report, pose=None, reason=blind) for report in reports]

@@ -1,11 +1,14 @@
 """Where the tool was when an image was taken: images arrive later than the robot's poses."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlajs_perception.rigid import FloatArray, checked_transform, exp, log, transform
+
+_MOMENT_NS = 10_000_000
+"""Fingers close by 2 mm in this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +19,31 @@ class Gripper:
         closing: it has been told to close and has not come to rest.
         grasped: it has closed on something.
         closed: its fingers are together, with nothing between them.
+        width_m: distance of its fingers; None if that is not known.
     """
 
     closing: bool = False
     grasped: bool = False
     closed: bool = False
+    width_m: float | None = None
 
     @property
-    def holds(self) -> bool:
-        """Whether what is between the fingers goes where the tool goes."""
+    def grips(self) -> bool:
+        """Whether it closes on something, or has."""
         return self.closing or self.grasped
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandMoment:
+    """Tool and hand at one time.
+
+    Attributes:
+        tool_in_base: shape (4, 4).
+        gripper: what the hand did.
+    """
+
+    tool_in_base: FloatArray
+    gripper: Gripper
 
 
 class ToolHistory:
@@ -91,9 +109,29 @@ class ToolHistory:
         return np.array([pose[:3, 3] for pose in (ends[0], *between, ends[1])])
 
     def gripper_at(self, stamp_ns: int) -> Gripper:
-        """What the hand did at a time: what it was last said to do before; open if that is not known."""
-        said = [gripper for at_ns, gripper in self._grippers if at_ns <= stamp_ns]
-        return said[-1] if said else Gripper()
+        """What the hand did at a time: what it was last said to do before, its width between that and what was said
+        next; open if that is not known."""
+        before = [item for item in self._grippers if item[0] <= stamp_ns]
+        after = next((item for item in self._grippers if item[0] > stamp_ns), None)
+        if not before:
+            return Gripper()
+        said_ns, said = before[-1]
+        if after is None or said.width_m is None or after[1].width_m is None:
+            return said
+        share = (stamp_ns - said_ns) / (after[0] - said_ns)
+        return replace(said, width_m=(1 - share) * said.width_m + share * after[1].width_m)
+
+    def moments(self, from_ns: int, to_ns: int) -> list[HandMoment]:
+        """Tool and hand after one time and up to another, in order, about 10 ms apart; the last is of ``to_ns``, if it
+        is known where the tool was then."""
+        stamps_ns: list[int] = []
+        for at_ns, _ in self._poses:
+            if max(from_ns, stamps_ns[-1] if stamps_ns else from_ns) + _MOMENT_NS <= at_ns < to_ns:
+                stamps_ns.append(at_ns)
+        poses = [(at_ns, self.tool_at(at_ns)) for at_ns in (*stamps_ns, to_ns)]
+        return [
+            HandMoment(tool_in_base=tool, gripper=self.gripper_at(at_ns)) for at_ns, tool in poses if tool is not None
+        ]
 
 
 def _between(before: FloatArray, after: FloatArray, share: float) -> FloatArray:

@@ -14,6 +14,7 @@ from tests.support.seen_episode import (
     TOOL_DOWN,
     Moment,
     detection_of,
+    hand_of,
     pick_and_place,
     pose,
     turned,
@@ -40,12 +41,12 @@ def estimator(*models: ObjectModel) -> PoseEstimator:
     return PoseEstimator([Target(name=model.name, detected_as=model.name, model=model) for model in models])
 
 
-def moment(index: int, object_in_base: np.ndarray = CUBE_HERE, tool: np.ndarray = AWAY, **gripper: bool) -> Moment:
+def moment(index: float, object_in_base: np.ndarray = CUBE_HERE, tool: np.ndarray = AWAY, **gripper: float) -> Moment:
     return Moment(
         time_s=index * IMAGE_PERIOD_S,
         object_in_base=object_in_base,
         tool_in_base=tool,
-        gripper=Gripper(**gripper),
+        gripper=Gripper(**gripper),  # type: ignore[arg-type]  (bools, and a width)
         hidden=False,
     )
 
@@ -78,8 +79,9 @@ def test_an_episode_is_followed_through_hiding_fingers(model: ObjectModel) -> No
     errors_mm, errors_deg, held = [], [], 0
     for now, then in pairwise(moments):
         detections = [] if now.hidden else [detection_of(model, now.object_in_base, rng)]
-        found.observe(view_of(now, detections))
-        (report,) = found.at(then.stamp_ns, then.tool_in_base if then.gripper.holds else None)
+        hand = hand_of(*moments[: moments.index(then) + 1][-5:])
+        found.observe(view_of(now, detections), hand)
+        (report,) = found.at(then.stamp_ns, hand)
         if now.time_s < 0.1:
             continue  # not confirmed yet
         held += report.held
@@ -154,11 +156,12 @@ def test_a_slip_is_noticed_and_the_object_found_where_it_lies() -> None:
     lifted = pose([0.6, 0.05, 0.17], TOOL_DOWN)
     for index in (5, 6, 7):
         found.observe(view_of(moment(index, CUBE_HERE, tool, grasped=True), []))
-    assert found.at(moment(7).stamp_ns, tool)[0].held
+    assert found.at(moment(7).stamp_ns)[0].held
     statuses = []
     for index in range(8, 20):  # the hand rises, the cube stays where it was
-        found.observe(view_of(moment(index, CUBE_HERE, lifted, grasped=True), [detection_of(CUBE, CUBE_HERE, rng)]))
-        statuses.append(found.at(moment(index).stamp_ns, lifted)[0])
+        risen = moment(index, CUBE_HERE, lifted, grasped=True)
+        found.observe(view_of(risen, [detection_of(CUBE, CUBE_HERE, rng)]), hand_of(risen))
+        statuses.append(found.at(risen.stamp_ns, hand_of(risen))[0])
     held = [report.held for report in statuses]
     assert held[:3] == [True] * 3  # four images in a row must say so
     assert not any(held[3:])  # and it is not taken up again, though the hand still claims to hold something
@@ -183,8 +186,9 @@ def test_what_fingers_hide_is_no_slip(side: int) -> None:
         box_px = whole.box_px.copy()
         opposite = (side + 2) % 4
         box_px[side] += 0.75 * (box_px[opposite] - box_px[side])
-        found.observe(view_of(moment(index, in_hand, tool, grasped=True), [replace(whole, box_px=box_px)]))
-        (report,) = found.at(moment(index).stamp_ns, tool)
+        risen = moment(index, in_hand, tool, grasped=True)
+        found.observe(view_of(risen, [replace(whole, box_px=box_px)]), hand_of(risen))
+        (report,) = found.at(risen.stamp_ns, hand_of(risen))
         assert report.held, report.reason
         assert off_mm(report, in_hand) < 5.0
 
@@ -193,11 +197,41 @@ def test_an_open_hand_ends_the_grasp() -> None:
     found = tracking()
     tool = pose([0.6, 0.05, 0.02], TOOL_DOWN)
     found.observe(view_of(moment(5, CUBE_HERE, tool, closing=True), []))
-    assert found.at(moment(5).stamp_ns, tool)[0].held
+    assert found.at(moment(5).stamp_ns)[0].held
+    risen = moment(6, CUBE_HERE, pose([0.6, 0.05, 0.2], TOOL_DOWN))
     found.observe(view_of(moment(6, CUBE_HERE, tool), []))
-    (report,) = found.at(moment(6).stamp_ns, pose([0.6, 0.05, 0.2], TOOL_DOWN))
+    (report,) = found.at(risen.stamp_ns, hand_of(risen))
     assert not report.held
     assert off_mm(report, CUBE_HERE) < 3.0  # it does not go up with the tool
+
+
+def test_a_hand_told_to_close_while_it_comes_down_takes_the_cube_from_where_it_stands() -> None:
+    """Told 26 mm over the cube, as a policy does; its fingers begin 0.1 s later, when it is there."""
+    found = tracking()
+    told = moment(5, tool=pose([0.6, 0.05, 0.046], TOOL_DOWN), closing=True, width_m=0.08)
+    found.observe(view_of(told, []), hand_of(told))
+    down = moment(6.5, tool=pose([0.6, 0.05, 0.02], TOOL_DOWN), closing=True, width_m=0.08)
+    (report,) = found.at(down.stamp_ns, hand_of(told, down))
+    assert off_mm(report, CUBE_HERE) < 3.0
+    shut = moment(8, tool=pose([0.6, 0.05, 0.02], TOOL_DOWN), closing=True, width_m=0.04)
+    lifted = pose([0.6, 0.05, 0.07], TOOL_DOWN)
+    up = moment(9, tool=lifted, grasped=True, width_m=0.04)
+    (report,) = found.at(up.stamp_ns, hand_of(told, down, shut, up))  # no image since: all of it is followed
+    assert report.held
+    assert off_mm(report, pose([0.6, 0.05, 0.07])) < 3.0
+    found.observe(view_of(up, []), hand_of(told, down, shut, up))
+    assert off_mm(found.at(up.stamp_ns)[0], pose([0.6, 0.05, 0.07])) < 3.0
+
+
+def test_fingers_closer_together_than_the_object_is_wide_do_not_hold_it() -> None:
+    found = tracking()
+    tool = pose([0.6, 0.05, 0.02], TOOL_DOWN)
+    for index, width_m in ((5, 0.04), (6, 0.035), (7, 0.033)):
+        grasped = moment(index, tool=tool, grasped=True, width_m=width_m)
+        found.observe(view_of(grasped, []), hand_of(grasped))
+        # 40 mm wide, 6 mm may give
+        assert found.at(grasped.stamp_ns)[0].held == (width_m > 0.034)
+    assert found.refusals["cube: slipped"] == 1
 
 
 def test_of_two_the_one_that_is_tracked_is_taken_and_a_better_score_begins() -> None:

@@ -45,3 +45,25 @@ def test_the_hand_did_what_it_was_last_said_to_do() -> None:
         Gripper(closing=True),
         Gripper(grasped=True),
     ]
+
+
+def test_the_width_is_between_what_was_said_before_and_next() -> None:
+    history = ToolHistory()
+    history.add_gripper(Gripper(closing=True, width_m=0.08), 100 * MS)
+    history.add_gripper(Gripper(closing=True, width_m=0.06), 200 * MS)
+    history.add_gripper(Gripper(grasped=True), 300 * MS)
+    assert history.gripper_at(150 * MS) == Gripper(closing=True, width_m=pytest.approx(0.07))
+    assert history.gripper_at(250 * MS) == Gripper(closing=True, width_m=0.06)  # nobody knows whereto
+    assert history.gripper_at(300 * MS) == Gripper(grasped=True)
+
+
+def test_moments_are_a_hundredth_of_a_second_apart_and_end_at_the_time_asked_for() -> None:
+    history = ToolHistory()
+    for ms in range(0, 101, 4):
+        history.add_pose(pose([0.5, 0.0, ms * 1e-3]), ms * MS)
+    history.add_gripper(Gripper(closing=True, width_m=0.08), 30 * MS)
+    moments = history.moments(0, 50 * MS)
+    # the first poses 10 ms or more after the last: 12, 24, 36, 48, then 50 itself
+    assert [moment.tool_in_base[2, 3] for moment in moments] == pytest.approx([0.012, 0.024, 0.036, 0.048, 0.05])
+    assert [moment.gripper.closing for moment in moments] == [False, False, True, True, True]
+    assert history.moments(500 * MS, 600 * MS) == []  # nobody knows where the tool was

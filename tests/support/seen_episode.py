@@ -12,7 +12,7 @@ from vlajs_perception.detection.detection import Detection
 from vlajs_perception.estimate import Keypoints
 from vlajs_perception.estimator_settings import View
 from vlajs_perception.objects import ObjectModel
-from vlajs_perception.tool_history import Gripper
+from vlajs_perception.tool_history import Gripper, ToolHistory
 
 IMAGE_SIZE_PX = (640, 480)
 CAMERA = looking([1.5, 0.0, 0.7], [0.55, 0.0, 0.05])
@@ -83,6 +83,15 @@ def view_of(moment: Moment, detections: list[Detection], camera: Camera = CAMERA
     )
 
 
+def hand_of(*moments: Moment) -> ToolHistory:
+    """What tool and fingers did at some moments, in order."""
+    hand = ToolHistory()
+    for moment in moments:
+        hand.add_pose(moment.tool_in_base, moment.stamp_ns)
+        hand.add_gripper(moment.gripper, moment.stamp_ns)
+    return hand
+
+
 def _ramp(time_s: float, start_s: float, end_s: float) -> float:
     """0 before, 1 after, smooth between."""
     share = float(np.clip((time_s - start_s) / (end_s - start_s), 0.0, 1.0))
@@ -115,10 +124,12 @@ def pick_and_place(
         if held:
             assert grasp_in_tool is not None
             placed = tool @ grasp_in_tool
+        open_share = np.clip((1.9 - time_s) / 0.3, 0.0, 1.0) + _ramp(time_s, 6.2, 6.5)
+        width_m = 2 * half_height_m + float(open_share) * (0.08 - 2 * half_height_m)
         yield Moment(
             time_s=time_s,
             object_in_base=placed,
             tool_in_base=tool,
-            gripper=Gripper(closing=1.6 <= time_s < 2.2, grasped=2.2 <= time_s < 6.2),
+            gripper=Gripper(closing=1.6 <= time_s < 2.2, grasped=2.2 <= time_s < 6.2, width_m=width_m),
             hidden=1.2 <= time_s <= 2.4 or ((index // 8) % 3 == 2 and time_s > 2.4),
         )

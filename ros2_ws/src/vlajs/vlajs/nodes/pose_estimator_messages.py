@@ -23,7 +23,12 @@ def gripper_from(message: RobotStatus) -> Gripper:
     """What the hand does, as the bridge says it."""
     closing = message.gripper_busy and message.gripper_command_m < CLOSED_M
     closed = not message.grasped and 0.0 <= message.gripper_width_m < CLOSED_M
-    return Gripper(closing=bool(closing), grasped=bool(message.grasped), closed=bool(closed))
+    return Gripper(
+        closing=bool(closing),
+        grasped=bool(message.grasped),
+        closed=bool(closed),
+        width_m=message.gripper_width_m if message.gripper_width_m >= 0.0 else None,
+    )
 
 
 def estimate_message(pose: Estimate, stamp_ns: int) -> PoseWithCovarianceStamped:

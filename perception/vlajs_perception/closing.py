@@ -1,0 +1,101 @@
+"""What closing fingers do to the object between them, however old the last image is.
+
+A hand that is told to close begins late, and the tool often still comes down meanwhile: until a finger touches it, the
+object stays where it is. Then the fingers push it to the middle and turn it flush, and once both touch it goes with the
+tool. Where tool and fingers have been since the last image is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vlajs_perception.estimate import Estimate
+from vlajs_perception.estimator_settings import GraspSettings
+from vlajs_perception.held import Grasp, fit_held, grasp_of
+from vlajs_perception.objects import ObjectModel
+from vlajs_perception.rigid import FloatArray, exp, matrix_of, quat_of
+from vlajs_perception.sight import gap_m
+from vlajs_perception.tool_history import HandMoment
+
+_SHARES = np.linspace(1.0, 0.0, 11)
+"""Of an object's turn from flush, tried from what it has to none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InHand:
+    """An object between closing fingers.
+
+    Attributes:
+        pose: of the object, in ``panda_link0``.
+        grasp: how it lies in the gripper; None until both fingers touch it.
+    """
+
+    pose: Estimate
+    grasp: Grasp | None = None
+
+
+def follow(in_hand: InHand, model: ObjectModel, moments: Sequence[HandMoment], settings: GraspSettings) -> InHand:
+    """Where the object is after some moments, in order, in which the hand closes or holds.
+
+    A hand that opens lets go of it there: what follows is not looked at.
+
+    Raises:
+        TransformError: a moment's pose is no rigid motion.
+    """
+    closing = [moment for moment in moments if moment.gripper.grips]
+    if len(closing) < len(moments):
+        closing = closing[: next(index for index, moment in enumerate(moments) if not moment.gripper.grips)]
+    for index, moment in enumerate(closing):
+        # what is held is where the tool is last, whatever was its way
+        if in_hand.grasp is None or index == len(closing) - 1:
+            in_hand = _after(in_hand, model, moment, settings)
+    return in_hand
+
+
+def least_width_m(pose: Estimate, model: ObjectModel, tool_in_base: FloatArray) -> float:
+    """How far apart fingers are that have closed on the object flush."""
+    closing_axis = matrix_of(pose.quat_wxyz).T @ tool_in_base[:3, 1]
+    return 2.0 * float(model.half_size_m[int(np.argmax(np.abs(closing_axis)))])
+
+
+def _after(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:
+    tool, pose, grasp = moment.tool_in_base, in_hand.pose, in_hand.grasp
+    if grasp is not None:
+        pose = fit_held(model, grasp, tool, near_wxyz=pose.quat_wxyz, settings=settings.held)
+    elif gap_m(pose, model, tool[:3, 3]) > settings.tip_m:
+        return in_hand  # the fingers do not reach it
+    width_m = moment.gripper.width_m
+    fitted = pose if width_m is None else _squeezed(pose, model, tool, width_m)
+    if grasp is None:
+        touch_m = _extent_m(fitted, model, tool) + settings.touch_m
+        touched = moment.gripper.grasped or (width_m is not None and width_m <= touch_m)
+        return InHand(pose=fitted, grasp=grasp_of(fitted, tool, settings=settings.held) if touched else None)
+    # its covariance is of how it was taken, and is not to grow with every moment
+    return InHand(pose=fitted, grasp=replace(grasp_of(fitted, tool), covariance=grasp.covariance))
+
+
+def _squeezed(pose: Estimate, model: ObjectModel, tool: FloatArray, width_m: float) -> Estimate:
+    """The pose turned and moved as little as it must be to fit between the fingers."""
+    closing_axis = tool[:3, 1]
+    rotation = matrix_of(pose.quat_wxyz)
+    along = rotation.T @ closing_axis
+    nearest = int(np.argmax(np.abs(along)))
+    face = rotation[:, nearest] * np.sign(along[nearest])
+    axis = np.cross(face, closing_axis)
+    sine = float(np.linalg.norm(axis))
+    if sine > 1e-9 and _extent_m(pose, model, tool) > width_m:
+        off = axis / sine * np.arctan2(sine, float(face @ closing_axis))
+        for share in _SHARES:
+            turned = replace(pose, quat_wxyz=quat_of(exp((1.0 - share) * off) @ rotation))
+            if _extent_m(turned, model, tool) <= width_m:
+                break
+        pose = turned
+    free_m = max((width_m - _extent_m(pose, model, tool)) / 2, 0.0)
+    off_m = float((pose.position_m - tool[:3, 3]) @ closing_axis)
+    return replace(pose, position_m=pose.position_m + (np.clip(off_m, -free_m, free_m) - off_m) * closing_axis)
+
+
+def _extent_m(pose: Estimate, model: ObjectModel, tool: FloatArray) -> float:
+    """How wide the object is along the line on which the fingers move, the tool's y."""
+    return 2.0 * float(np.abs(matrix_of(pose.quat_wxyz).T @ tool[:3, 1]) @ model.half_size_m)

@@ -1,0 +1,108 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.seen_episode import TOOL_DOWN, pose, turned
+from vlajs_perception.closing import InHand, follow, least_width_m
+from vlajs_perception.estimate import Estimate
+from vlajs_perception.estimator_settings import GraspSettings
+from vlajs_perception.objects import cube, peg
+from vlajs_perception.rigid import matrix_of, quat_of
+from vlajs_perception.symmetry import rotation_error_rad
+from vlajs_perception.tool_history import Gripper, HandMoment
+
+CUBE, PEG, SETTINGS = cube("cube", 0.02), peg("peg", 0.12, 0.025), GraspSettings()
+
+
+def lying(x_m: float, y_m: float, z_m: float, yaw_rad: float = 0.0) -> Estimate:
+    return Estimate(
+        position_m=np.array([x_m, y_m, z_m]),
+        quat_wxyz=quat_of(turned(yaw_rad)),
+        covariance=1e-6 * np.eye(6),
+        source="plane",
+    )
+
+
+def closing(width_m: float | None, z_m: float = 0.02, x_m: float = 0.6) -> HandMoment:
+    """The tool points down, its fingers move along y."""
+    return HandMoment(
+        tool_in_base=pose([x_m, 0.0, z_m], TOOL_DOWN), gripper=Gripper(closing=width_m is not None, width_m=width_m)
+    )
+
+
+def late_hand() -> Iterator[HandMoment]:
+    """As measured: told to close 26 mm over the cube's middle, begins when it is down there, then rises by 100 mm."""
+    for share in np.linspace(0.0, 1.0, 10):
+        yield closing(0.08, 0.046 - 0.026 * share)
+    for width_m in np.linspace(0.08, 0.04, 15):
+        yield closing(width_m)
+    for share in np.linspace(0.0, 1.0, 10):
+        yield closing(0.04, 0.02 + 0.1 * share)
+
+
+def test_what_is_not_touched_yet_stays_and_what_is_held_goes_along() -> None:
+    in_hand, heights_m, held = InHand(pose=lying(0.605, 0.0, 0.02)), [], []
+    for moment in late_hand():
+        in_hand = follow(in_hand, CUBE, [moment], SETTINGS)
+        heights_m.append(in_hand.pose.position_m[2])
+        held.append(in_hand.grasp is not None)
+    assert heights_m[:25] == pytest.approx([0.02] * 25)
+    assert held.index(True) == 24  # at 40 mm: the step before it is 43 mm, 2 mm are a touch
+    assert in_hand.pose.position_m == pytest.approx([0.605, 0.0, 0.12])
+    at_once = follow(InHand(pose=lying(0.605, 0.0, 0.02)), CUBE, list(late_hand()), SETTINGS)
+    assert at_once.pose.position_m == pytest.approx(in_hand.pose.position_m)
+    # of sight (1 mm), of the slip (3 mm) once, of the tool (0.5 mm), not of each moment again
+    assert at_once.pose.covariance[2, 2] == pytest.approx(1e-6 + 9e-6 + 0.25e-6, rel=0.05)
+
+
+def test_fingers_push_it_to_their_middle() -> None:
+    # Off by 12 mm along y, 40 mm wide. At 80 mm there are 20 mm of room on each side; at 50 mm 5; at 40 mm none.
+    off_mm = []
+    for width_m in (0.08, 0.05, 0.04):
+        found = follow(InHand(pose=lying(0.6, 0.012, 0.02)), CUBE, [closing(width_m)], SETTINGS)
+        assert found.pose.position_m[0] == pytest.approx(0.6)
+        off_mm.append(1e3 * found.pose.position_m[1])
+    assert off_mm == pytest.approx([12.0, 5.0, 0.0], abs=1e-6)
+
+
+def test_fingers_turn_it_flush() -> None:
+    # A cube turned by 0.3 rad is 40 mm * (cos 0.3 + sin 0.3) = 50.03 mm wide, by 0.15 rad 45.53 mm, by none 40 mm.
+    turned_rad = []
+    for width_m in (0.0501, 0.0456, 0.04, 0.038):
+        found = follow(InHand(pose=lying(0.6, 0.0, 0.02, 0.3)), CUBE, [closing(width_m)], SETTINGS)
+        turned_rad.append(rotation_error_rad(found.pose.quat_wxyz, np.array([1.0, 0, 0, 0]), CUBE.symmetries_wxyz))
+        assert found.grasp is not None
+    assert turned_rad == pytest.approx([0.3, 0.15, 0.0, 0.0], abs=0.001)
+
+
+def test_an_open_hand_lets_go_and_fingers_beyond_reach_touch_nothing() -> None:
+    start = InHand(pose=lying(0.6, 0.01, 0.02))
+    # closes on it, opens, closes again elsewhere: it stays where it was let go
+    opened = [closing(0.04), closing(None), closing(0.04, 0.1)]
+    assert follow(start, CUBE, opened, SETTINGS).pose.position_m == pytest.approx([0.6, 0.0, 0.02])
+    # the cube's top is at 40 mm, fingertips end 9 mm below the tool's middle
+    above = follow(start, CUBE, [closing(0.03, 0.0495)], SETTINGS)
+    assert above == start
+    assert follow(start, CUBE, [], SETTINGS) == start
+
+
+def test_a_hand_that_has_grasped_holds_though_its_width_is_not_known() -> None:
+    grasped = HandMoment(tool_in_base=pose([0.6, 0.0, 0.02], TOOL_DOWN), gripper=Gripper(grasped=True))
+    found = follow(InHand(pose=lying(0.6, 0.01, 0.02)), CUBE, [grasped], SETTINGS)
+    assert found.grasp is not None
+    assert found.pose.position_m == pytest.approx([0.6, 0.01, 0.02])
+
+
+@given(off_m=st.floats(-0.02, 0.02), yaw_rad=st.floats(-0.6, 0.6), width_m=st.floats(0.03, 0.08), long=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_what_is_between_fingers_fits_there(off_m: float, yaw_rad: float, width_m: float, long: bool) -> None:
+    model = PEG if long else CUBE
+    tool = closing(width_m)
+    found = follow(InHand(pose=lying(0.6, off_m, 0.02, yaw_rad)), model, [tool], SETTINGS).pose
+    wide_m = 2 * np.abs(matrix_of(found.quat_wxyz)[1]) @ model.half_size_m
+    assert wide_m <= max(width_m, least_width_m(found, model, tool.tool_in_base)) + 1e-9
+    assert abs(found.position_m[1]) <= max((width_m - wide_m) / 2, 0.0) + 1e-9
+    assert found.position_m[[0, 2]] == pytest.approx([0.6, 0.02])
