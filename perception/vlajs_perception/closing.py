@@ -36,19 +36,16 @@ class InHand:
 
 
 def follow(in_hand: InHand, model: ObjectModel, moments: Sequence[HandMoment], settings: GraspSettings) -> InHand:
-    """Where the object is after some moments, in order, in which the hand closes or holds.
+    """Where the object is after some moments, in order.
 
-    A hand that opens lets go of it there: what follows is not looked at.
+    A hand that is told to open holds until its fingers come apart; what it let go of is where it was then.
 
     Raises:
         TransformError: a moment's pose is no rigid motion.
     """
-    closing = [moment for moment in moments if moment.gripper.grips]
-    if len(closing) < len(moments):
-        closing = closing[: next(index for index, moment in enumerate(moments) if not moment.gripper.grips)]
-    for index, moment in enumerate(closing):
+    for index, moment in enumerate(moments):
         # what is held is where the tool is last, whatever was its way
-        if in_hand.grasp is None or index == len(closing) - 1:
+        if in_hand.grasp is None or not moment.gripper.grips or index == len(moments) - 1:
             in_hand = _after(in_hand, model, moment, settings)
     return in_hand
 
@@ -60,19 +57,34 @@ def least_width_m(pose: Estimate, model: ObjectModel, tool_in_base: FloatArray) 
 
 
 def _after(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:
-    tool, pose, grasp = moment.tool_in_base, in_hand.pose, in_hand.grasp
-    if grasp is not None:
-        pose = fit_held(model, grasp, tool, near_wxyz=pose.quat_wxyz, settings=settings.held)
-    elif gap_m(pose, model, tool[:3, 3]) > settings.tip_m:
-        return in_hand  # the fingers do not reach it
-    width_m = moment.gripper.width_m
-    fitted = pose if width_m is None else _squeezed(pose, model, tool, width_m)
-    if grasp is None:
-        touch_m = _extent_m(fitted, model, tool) + settings.touch_m
-        touched = moment.gripper.grasped or (width_m is not None and width_m <= touch_m)
-        return InHand(pose=fitted, grasp=grasp_of(fitted, tool, settings=settings.held) if touched else None)
+    if in_hand.grasp is None:
+        return _taken(in_hand.pose, model, moment, settings) if moment.gripper.grips else in_hand
+    tool, width_m = moment.tool_in_base, moment.gripper.width_m
+    pose = fit_held(model, in_hand.grasp, tool, near_wxyz=in_hand.pose.quat_wxyz, settings=settings.held)
+    if not moment.gripper.grips and not _touched(pose, model, moment, settings):
+        return InHand(pose=pose)
+    if width_m is not None:
+        pose = _squeezed(pose, model, tool, width_m)
     # its covariance is of how it was taken, and is not to grow with every moment
-    return InHand(pose=fitted, grasp=replace(grasp_of(fitted, tool), covariance=grasp.covariance))
+    return InHand(pose=pose, grasp=replace(grasp_of(pose, tool), covariance=in_hand.grasp.covariance))
+
+
+def _taken(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:
+    """What fingers that close do to what they do not hold yet."""
+    tool, width_m = moment.tool_in_base, moment.gripper.width_m
+    if gap_m(pose, model, tool[:3, 3]) > settings.tip_m:
+        return InHand(pose=pose)  # they do not reach it
+    if width_m is not None:
+        pose = _squeezed(pose, model, tool, width_m)
+    if not (moment.gripper.grasped or _touched(pose, model, moment, settings)):
+        return InHand(pose=pose)
+    return InHand(pose=pose, grasp=grasp_of(pose, tool, settings=settings.held))
+
+
+def _touched(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:
+    """Whether both fingers touch it, by their width; not if that is not known."""
+    width_m = moment.gripper.width_m
+    return width_m is not None and width_m <= _extent_m(pose, model, moment.tool_in_base) + settings.touch_m
 
 
 def _squeezed(pose: Estimate, model: ObjectModel, tool: FloatArray, width_m: float) -> Estimate:

@@ -19,7 +19,7 @@ from vlajs_perception.motion import Motion, distance_squared
 from vlajs_perception.pose_fit import NO_TURN
 from vlajs_perception.pushing import pushed_along
 from vlajs_perception.sight import ImplausibleError, gap_m, see
-from vlajs_perception.tool_history import Gripper, ToolHistory
+from vlajs_perception.tool_history import ToolHistory
 from vlajs_perception.tracker import Status, Track, Tracker
 
 
@@ -130,7 +130,8 @@ class _Object:
         found = found[: self._settings.sight.max_detections]
         track = self._tracker.at(view.stamp_ns)
         before = track.motion
-        self._grip.update(view, None if before is None else estimate_of(self._predicted(track, before)), hand)
+        untouched = None if before is None else estimate_of(self._predicted(track, before))
+        self._grip.update(view, untouched, hand, track.last_seen_ns or view.stamp_ns)
         if self._grip.holds:
             self._observe_held(view, found, before)
         else:
@@ -158,11 +159,13 @@ class _Object:
     def _pose(self, track: Track, motion: Motion, hand: ToolHistory | None) -> Estimate:
         """As the hand has left it where it is in its way, else from the track."""
         assert track.last_seen_ns is not None, "tracked"
-        gripper = Gripper() if hand is None else hand.gripper_at(track.stamp_ns)
-        if self._grip.holds and gripper.grips:
-            return self._grip.pose(motion.quat_wxyz, hand, track.stamp_ns)
         pose = estimate_of(self._predicted(track, motion))
-        if hand is None or self._grip.holds or gripper.grips or not gripper.closed:
+        if hand is None:
+            return pose
+        gripper = hand.gripper_at(track.stamp_ns)
+        if self._grip.holds or gripper.grips:
+            return self._grip.pose_at(track.stamp_ns, pose, hand, track.last_seen_ns)
+        if not gripper.closed:
             return pose
         path_m = hand.path_m(track.last_seen_ns, track.stamp_ns)
         return pushed_along(pose, self._target.model, path_m, self._settings.finger_m)

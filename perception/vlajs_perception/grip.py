@@ -6,6 +6,7 @@ when the detector finds the object somewhere else several times in a row: then i
 held again before the hand has opened.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from vlajs_perception.closing import InHand, follow, least_width_m
@@ -41,41 +42,65 @@ class Grip:
         """Whether the object is between closing fingers, or held."""
         return self._in_hand is not None
 
-    def update(self, view: View, tracked: Estimate | None, hand: ToolHistory | None) -> None:
+    def update(self, view: View, tracked: Estimate | None, hand: ToolHistory | None, since_ns: int) -> None:
         """Go on to the time of an image: by what the hand did until then the object is in it or not.
 
         Args:
             view: the image's moment.
-            tracked: the object then; None if it is not known where it is.
+            tracked: the object then, if no hand has touched it; None if it is not known where it is.
             hand: tool and fingers since the image before; None if only the image's moment is known.
+            since_ns: when the object was seen last.
         """
-        if not view.gripper.grips or view.tool_in_base is None:
+        if view.tool_in_base is None:
             self.reset()
             return
-        if self._in_hand is None and tracked is not None and not self._slipped:
-            if gap_m(tracked, self._model, view.tool_in_base[:3, 3]) > self._settings.reach_m:
-                return
-            self._in_hand, self._contradictions = InHand(pose=tracked), 0
-            hand = None  # what it did before this image, the image shows
-        if self._in_hand is not None:
-            moments = [HandMoment(tool_in_base=view.tool_in_base, gripper=view.gripper)]
-            if hand is not None:
-                moments = hand.moments(self._stamp_ns, view.stamp_ns)
-            self._in_hand = follow(self._in_hand, self._model, moments, self._settings)
-            self._stamp_ns = view.stamp_ns
+        if not view.gripper.grips:
+            self._slipped = False
+        moments = [HandMoment(tool_in_base=view.tool_in_base, gripper=view.gripper)]
+        if hand is not None:
+            moments = hand.moments(self._stamp_ns if self.holds else since_ns, view.stamp_ns)
+        now = self._followed(tracked, moments)
+        # from the moment fingers that close hide it, what is seen of it is not to be trusted
+        if now is not None and (now.grasp is not None or (view.gripper.grips and self._within_reach(now, view))):
+            self._in_hand, self._stamp_ns = now, view.stamp_ns
+        else:
+            self._in_hand, self._contradictions = None, 0
 
-    def pose(self, near_wxyz: FloatArray, hand: ToolHistory | None = None, stamp_ns: int | None = None) -> Estimate:
-        """Where the object in the hand is.
+    def pose(self, near_wxyz: FloatArray) -> Estimate:
+        """Where the object in the hand was at the last image.
 
         Args:
             near_wxyz: the track's orientation, whose branch is taken.
-            hand: tool and fingers since the last image, to go on from there; None: at the last image.
-            stamp_ns: until when.
         """
         assert self._in_hand is not None, "asked only while the object is held"
-        now = self._in_hand
-        if hand is not None and stamp_ns is not None:
-            now = follow(now, self._model, hand.moments(self._stamp_ns, stamp_ns), self._settings)
+        return self._near(self._in_hand, near_wxyz)
+
+    def pose_at(self, stamp_ns: int, tracked: Estimate, hand: ToolHistory, since_ns: int) -> Estimate:
+        """Where the object is some time after the last image, by what the hand did since.
+
+        Args:
+            stamp_ns: the time.
+            tracked: the object then, if no hand has touched it.
+            hand: tool and fingers since the last image.
+            since_ns: when the object was seen last.
+        """
+        now = self._followed(tracked, hand.moments(self._stamp_ns if self.holds else since_ns, stamp_ns))
+        return tracked if now is None else self._near(now, tracked.quat_wxyz)
+
+    def _followed(self, tracked: Estimate | None, moments: Sequence[HandMoment]) -> InHand | None:
+        if self._in_hand is None and (tracked is None or self._slipped):
+            return None
+        begun = self._in_hand
+        if begun is None:
+            assert tracked is not None, "checked above"
+            begun = InHand(pose=tracked)
+        return follow(begun, self._model, moments, self._settings)
+
+    def _within_reach(self, now: InHand, view: View) -> bool:
+        assert view.tool_in_base is not None, "checked by the caller"
+        return gap_m(now.pose, self._model, view.tool_in_base[:3, 3]) <= self._settings.reach_m
+
+    def _near(self, now: InHand, near_wxyz: FloatArray) -> Estimate:
         quat_wxyz = canonicalise(now.pose.quat_wxyz, self._model.symmetries_wxyz, near_wxyz)
         return replace(now.pose, quat_wxyz=quat_wxyz)
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,11 +27,10 @@ def lying(x_m: float, y_m: float, z_m: float, yaw_rad: float = 0.0) -> Estimate:
     )
 
 
-def closing(width_m: float | None, z_m: float = 0.02, x_m: float = 0.6) -> HandMoment:
+def closing(width_m: float, z_m: float = 0.02) -> HandMoment:
     """The tool points down, its fingers move along y."""
-    return HandMoment(
-        tool_in_base=pose([x_m, 0.0, z_m], TOOL_DOWN), gripper=Gripper(closing=width_m is not None, width_m=width_m)
-    )
+    tool_in_base = pose([0.6, 0.0, z_m], TOOL_DOWN)
+    return HandMoment(tool_in_base=tool_in_base, gripper=Gripper(closing=True, width_m=width_m))
 
 
 def late_hand() -> Iterator[HandMoment]:
@@ -80,9 +80,17 @@ def test_fingers_turn_it_flush() -> None:
 
 def test_an_open_hand_lets_go_and_fingers_beyond_reach_touch_nothing() -> None:
     start = InHand(pose=lying(0.6, 0.01, 0.02))
-    # closes on it, opens, closes again elsewhere: it stays where it was let go
-    opened = [closing(0.04), closing(None), closing(0.04, 0.1)]
-    assert follow(start, CUBE, opened, SETTINGS).pose.position_m == pytest.approx([0.6, 0.0, 0.02])
+    # told to open it still holds, until its fingers come apart: 2 mm are a touch; it is let go 30 mm up
+    opening = [
+        replace(moment, gripper=replace(moment.gripper, closing=False))
+        for moment in (closing(0.041, 0.03), closing(0.041, 0.05), closing(0.05, 0.05), closing(0.08, 0.1))
+    ]
+    taken = follow(start, CUBE, [closing(0.04)], SETTINGS)
+    assert taken.grasp is not None
+    assert follow(taken, CUBE, opening[:1], SETTINGS).pose.position_m == pytest.approx([0.6, 0.0, 0.03])
+    let_go = follow(taken, CUBE, opening, SETTINGS)
+    assert let_go.grasp is None
+    assert let_go.pose.position_m == pytest.approx([0.6, 0.0, 0.05])
     # the cube's top is at 40 mm, fingertips end 9 mm below the tool's middle
     above = follow(start, CUBE, [closing(0.03, 0.0495)], SETTINGS)
     assert above == start

@@ -223,6 +223,22 @@ def test_a_hand_told_to_close_while_it_comes_down_takes_the_cube_from_where_it_s
     assert off_mm(found.at(up.stamp_ns)[0], pose([0.6, 0.05, 0.07])) < 3.0
 
 
+def test_what_is_taken_between_two_images_goes_along() -> None:
+    """The last image shows an open hand 80 mm over the cube; 0.2 s later, in the next, it has it 50 mm up."""
+    found = tracking()
+    above = moment(5, tool=pose([0.6, 0.05, 0.1], TOOL_DOWN), width_m=0.08)
+    found.observe(view_of(above, [detection_of(CUBE, CUBE_HERE, np.random.default_rng(9))]), hand_of(above))
+    down = moment(6, tool=pose([0.6, 0.05, 0.02], TOOL_DOWN), closing=True, width_m=0.08)
+    shut = moment(7, tool=pose([0.6, 0.05, 0.02], TOOL_DOWN), closing=True, width_m=0.04)
+    up = moment(8, tool=pose([0.6, 0.05, 0.07], TOOL_DOWN), closing=True, width_m=0.04)
+    hand = hand_of(above, down, shut, up)
+    assert off_mm(found.at(up.stamp_ns, hand)[0], pose([0.6, 0.05, 0.07])) < 3.0
+    found.observe(view_of(up, []), hand)
+    (report,) = found.at(up.stamp_ns, hand)
+    assert report.held
+    assert off_mm(report, pose([0.6, 0.05, 0.07])) < 3.0
+
+
 def test_fingers_closer_together_than_the_object_is_wide_do_not_hold_it() -> None:
     found = tracking()
     tool = pose([0.6, 0.05, 0.02], TOOL_DOWN)
