@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlajs_perception.estimate import Estimate
-from vlajs_perception.estimator_settings import GraspSettings
+from vlajs_perception.estimator_settings import EstimatorSettings, GraspSettings
 from vlajs_perception.held import Grasp, fit_held, grasp_of
 from vlajs_perception.objects import ObjectModel
 from vlajs_perception.rigid import FloatArray, exp, matrix_of, quat_of
@@ -22,63 +22,82 @@ _SHARES = np.linspace(1.0, 0.0, 11)
 """Of an object's turn from flush, tried from what it has to none."""
 
 
+_DROPPED_STD_M, _DROPPED_STD_RAD = 0.015, 0.15
+"""In each axis; enough for the next image to be believed, not too much to go on with until then."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InHand:
-    """An object between closing fingers.
+    """An object between closing fingers, or out of them.
 
     Attributes:
         pose: of the object, in ``panda_link0``.
-        grasp: how it lies in the gripper; None until both fingers touch it.
+        grasp: how it lies in the gripper; None until both fingers touch it, and after they have let go of it.
+        dropped: whether they have.
     """
 
     pose: Estimate
     grasp: Grasp | None = None
+    dropped: bool = False
 
 
-def follow(in_hand: InHand, model: ObjectModel, moments: Sequence[HandMoment], settings: GraspSettings) -> InHand:
+def follow(in_hand: InHand, model: ObjectModel, moments: Sequence[HandMoment], settings: EstimatorSettings) -> InHand:
     """Where the object is after some moments, in order.
 
-    A hand that is told to open holds until its fingers come apart; what it let go of is where it was then.
+    A hand that is told to open holds until its fingers come apart, and fingers that come together further than the
+    object is wide have lost it: then it lies on the table beneath.
 
     Raises:
         TransformError: a moment's pose is no rigid motion.
     """
     for index, moment in enumerate(moments):
         # what is held is where the tool is last, whatever was its way
-        if in_hand.grasp is None or not moment.gripper.grips or index == len(moments) - 1:
+        kept = moment.gripper.grips and may_hold(in_hand.pose, model, moment, settings.grasp)
+        if in_hand.grasp is None or not kept or index == len(moments) - 1:
             in_hand = _after(in_hand, model, moment, settings)
     return in_hand
 
 
-def least_width_m(pose: Estimate, model: ObjectModel, tool_in_base: FloatArray) -> float:
-    """How far apart fingers are that have closed on the object flush."""
-    closing_axis = matrix_of(pose.quat_wxyz).T @ tool_in_base[:3, 1]
-    return 2.0 * float(model.half_size_m[int(np.argmax(np.abs(closing_axis)))])
+def may_hold(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:
+    """Whether something as wide as the object can be between the fingers; so taken where their width is not known."""
+    closing_axis = matrix_of(pose.quat_wxyz).T @ moment.tool_in_base[:3, 1]
+    least_m = 2.0 * float(model.half_size_m[int(np.argmax(np.abs(closing_axis)))])
+    return moment.gripper.width_m is None or moment.gripper.width_m >= least_m - settings.soft_m
 
 
-def _after(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:
-    if in_hand.grasp is None:
-        return _taken(in_hand.pose, model, moment, settings) if moment.gripper.grips else in_hand
-    tool, width_m = moment.tool_in_base, moment.gripper.width_m
-    pose = fit_held(model, in_hand.grasp, tool, near_wxyz=in_hand.pose.quat_wxyz, settings=settings.held)
-    if not moment.gripper.grips and not _touched(pose, model, moment, settings):
-        return InHand(pose=pose)
+def _after(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: EstimatorSettings) -> InHand:
+    grasp, tool, width_m = in_hand.grasp, moment.tool_in_base, moment.gripper.width_m
+    if grasp is None:
+        return _taken(in_hand, model, moment, settings.grasp) if moment.gripper.grips else in_hand
+    pose = fit_held(model, grasp, tool, near_wxyz=in_hand.pose.quat_wxyz, settings=settings.grasp.held)
+    let_go = not moment.gripper.grips and not _touched(pose, model, moment, settings.grasp)
+    if let_go or not may_hold(pose, model, moment, settings.grasp):
+        return InHand(pose=_fallen(pose, model, settings.table.height_m), dropped=True)
     if width_m is not None:
         pose = _squeezed(pose, model, tool, width_m)
     # its covariance is of how it was taken, and is not to grow with every moment
-    return InHand(pose=pose, grasp=replace(grasp_of(pose, tool), covariance=in_hand.grasp.covariance))
+    return InHand(pose=pose, grasp=replace(grasp_of(pose, tool), covariance=grasp.covariance))
 
 
-def _taken(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:
+def _taken(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:
     """What fingers that close do to what they do not hold yet."""
-    tool, width_m = moment.tool_in_base, moment.gripper.width_m
-    if gap_m(pose, model, tool[:3, 3]) > settings.tip_m:
-        return InHand(pose=pose)  # they do not reach it
+    pose, tool, width_m = in_hand.pose, moment.tool_in_base, moment.gripper.width_m
+    reached = gap_m(pose, model, tool[:3, 3]) <= settings.tip_m
+    if not reached or not may_hold(pose, model, moment, settings):
+        return in_hand
     if width_m is not None:
         pose = _squeezed(pose, model, tool, width_m)
     if not (moment.gripper.grasped or _touched(pose, model, moment, settings)):
-        return InHand(pose=pose)
+        return replace(in_hand, pose=pose)
     return InHand(pose=pose, grasp=grasp_of(pose, tool, settings=settings.held))
+
+
+def _fallen(pose: Estimate, model: ObjectModel, table_m: float) -> Estimate:
+    """The pose on the table beneath; it falls 5 cm in 0.1 s, and comes to lie somehow."""
+    half_height_m = model.half_size_m[int(np.argmax(np.abs(matrix_of(pose.quat_wxyz)[2])))]
+    roughly = np.diag([_DROPPED_STD_M**2] * 3 + [_DROPPED_STD_RAD**2] * 3)
+    position_m = np.array([*pose.position_m[:2], table_m + half_height_m])
+    return replace(pose, position_m=position_m, covariance=pose.covariance + roughly)
 
 
 def _touched(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:

@@ -113,7 +113,7 @@ class _Object:
         self._target = target
         self._settings = settings
         self._tracker = Tracker(target.model.symmetries_wxyz, settings.tracker)
-        self._grip = Grip(target.model, settings.grasp)
+        self._grip = Grip(target.model, settings)
         self.refusals: Counter[str] = Counter()
         self.reset()
 
@@ -131,7 +131,10 @@ class _Object:
         track = self._tracker.at(view.stamp_ns)
         before = track.motion
         untouched = None if before is None else estimate_of(self._predicted(track, before))
-        self._grip.update(view, untouched, hand, track.last_seen_ns or view.stamp_ns)
+        dropped = self._grip.update(view, untouched, hand, track.last_seen_ns or view.stamp_ns)
+        if dropped is not None:
+            self._tracker.restart(dropped, view.stamp_ns)
+            before = self._tracker.at(view.stamp_ns).motion
         if self._grip.holds:
             self._observe_held(view, found, before)
         else:
@@ -205,7 +208,8 @@ class _Object:
             self._tracker.reset()
             self._observe_free(view, found, None)
         else:
-            self._track(held, view.stamp_ns)
+            self._tracker.restart(held, view.stamp_ns)  # however far it went since the last image
+            self._last_seen_ns, self._reason = view.stamp_ns, ""
 
     def _observe_free(self, view: View, found: list[Detection], before: Motion | None) -> None:
         if not found:

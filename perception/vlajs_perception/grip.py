@@ -1,18 +1,17 @@
 """Whether an object is in the gripper: from the fingers closing on it until they open or it is seen elsewhere.
 
 Fingers that close hide what is between them, so from then on the object is where they leave it (see ``closing``). That
-ends when the hand neither closes nor holds any more, when its fingers are closer together than the object is wide, or
-when the detector finds the object somewhere else several times in a row: then it has slipped out, and is not taken for
-held again before the hand has opened.
+ends when they come apart, when they come together further than the object is wide, or when the detector finds it
+somewhere else several times in a row: then it has slipped out, and is not taken for held before the hand has opened.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vlajs_perception.closing import InHand, follow, least_width_m
+from vlajs_perception.closing import InHand, follow, may_hold
 from vlajs_perception.detection.detection import Detection
 from vlajs_perception.estimate import Estimate, PoseError
-from vlajs_perception.estimator_settings import GraspSettings, View
+from vlajs_perception.estimator_settings import EstimatorSettings, View
 from vlajs_perception.motion import Motion
 from vlajs_perception.objects import ObjectModel
 from vlajs_perception.rigid import FloatArray
@@ -24,7 +23,7 @@ from vlajs_perception.tool_history import HandMoment, ToolHistory
 class Grip:
     """What the hand does to one object."""
 
-    def __init__(self, model: ObjectModel, settings: GraspSettings) -> None:
+    def __init__(self, model: ObjectModel, settings: EstimatorSettings) -> None:
         """The hand is open."""
         self._model = model
         self._settings = settings
@@ -42,7 +41,7 @@ class Grip:
         """Whether the object is between closing fingers, or held."""
         return self._in_hand is not None
 
-    def update(self, view: View, tracked: Estimate | None, hand: ToolHistory | None, since_ns: int) -> None:
+    def update(self, view: View, tracked: Estimate | None, hand: ToolHistory | None, since_ns: int) -> Estimate | None:
         """Go on to the time of an image: by what the hand did until then the object is in it or not.
 
         Args:
@@ -50,21 +49,23 @@ class Grip:
             tracked: the object then, if no hand has touched it; None if it is not known where it is.
             hand: tool and fingers since the image before; None if only the image's moment is known.
             since_ns: when the object was seen last.
+
+        Returns:
+            Where the object is if the hand has let go of it since; None else.
         """
         if view.tool_in_base is None:
             self.reset()
-            return
+            return None
         if not view.gripper.grips:
             self._slipped = False
-        moments = [HandMoment(tool_in_base=view.tool_in_base, gripper=view.gripper)]
-        if hand is not None:
-            moments = hand.moments(self._stamp_ns if self.holds else since_ns, view.stamp_ns)
+        moment = HandMoment(tool_in_base=view.tool_in_base, gripper=view.gripper)
+        moments = [moment] if hand is None else hand.moments(self._stamp_ns if self.holds else since_ns, view.stamp_ns)
         now = self._followed(tracked, moments)
-        # from the moment fingers that close hide it, what is seen of it is not to be trusted
-        if now is not None and (now.grasp is not None or (view.gripper.grips and self._within_reach(now, view))):
+        if now is not None and (now.grasp is not None or self._hidden(now, moment)):
             self._in_hand, self._stamp_ns = now, view.stamp_ns
-        else:
-            self._in_hand, self._contradictions = None, 0
+            return None
+        self._in_hand, self._contradictions = None, 0
+        return now.pose if now is not None and now.dropped else None
 
     def pose(self, near_wxyz: FloatArray) -> Estimate:
         """Where the object in the hand was at the last image.
@@ -96,9 +97,10 @@ class Grip:
             begun = InHand(pose=tracked)
         return follow(begun, self._model, moments, self._settings)
 
-    def _within_reach(self, now: InHand, view: View) -> bool:
-        assert view.tool_in_base is not None, "checked by the caller"
-        return gap_m(now.pose, self._model, view.tool_in_base[:3, 3]) <= self._settings.reach_m
+    def _hidden(self, now: InHand, moment: HandMoment) -> bool:
+        """Whether fingers close around it: from then on what is seen of it is not to be trusted."""
+        near = gap_m(now.pose, self._model, moment.tool_in_base[:3, 3]) <= self._settings.grasp.reach_m
+        return near and moment.gripper.grips and may_hold(now.pose, self._model, moment, self._settings.grasp)
 
     def _near(self, now: InHand, near_wxyz: FloatArray) -> Estimate:
         quat_wxyz = canonicalise(now.pose.quat_wxyz, self._model.symmetries_wxyz, near_wxyz)
@@ -112,30 +114,16 @@ class Grip:
         Returns:
             Why it is no longer in the hand, if so.
         """
-        if reason := self._closed_further(held, view):
-            self._in_hand, self._slipped = None, True
-            return reason
         if not detections:
             return None
         off_m = min(_off_m(held, self._model, detection, view) for detection in detections)
-        self._contradictions = self._contradictions + 1 if off_m > self._settings.slip_m else 0
-        if self._contradictions < self._settings.slip_images:
+        self._contradictions = self._contradictions + 1 if off_m > self._settings.grasp.slip_m else 0
+        if self._contradictions < self._settings.grasp.slip_images:
             return None
         self._in_hand, self._slipped = None, True
         return (
             f"{self._model.name} was seen {off_m:.3f} m from where the gripper would have it (limit "
-            f"{self._settings.slip_m} m) in {self._contradictions} images in a row: it slipped or was never held"
-        )
-
-    def _closed_further(self, held: Estimate, view: View) -> str:
-        """Why nothing as wide as the object can be between the fingers, if so."""
-        assert view.tool_in_base is not None, "held"
-        width_m, least_m = view.gripper.width_m, least_width_m(held, self._model, view.tool_in_base)
-        if width_m is None or width_m >= least_m - self._settings.soft_m:
-            return ""
-        return (
-            f"the fingers are {width_m:.3f} m apart, {self._model.name} is {least_m:.3f} m wide (limit "
-            f"{self._settings.soft_m} m less): it slipped or was never held"
+            f"{self._settings.grasp.slip_m} m) in {self._contradictions} images in a row: it slipped or was never held"
         )
 
 

@@ -151,6 +151,20 @@ class Tracker:
         self._refused = True
         return self._confirm(measured, stamp_ns)
 
+    def restart(self, known: Estimate, stamp_ns: int) -> None:
+        """Go on from a pose that is known otherwise than by images, at rest, as well as it is known.
+
+        Args:
+            known: in ``panda_link0``.
+            stamp_ns: when; an image of the same time may still be taken in.
+
+        Raises:
+            TrackerError: no integer.
+        """
+        stamp_ns = _checked_stamp(stamp_ns)
+        self._motion = begin(known, stamp_ns, self._settings.speed_std_m_s, self._settings.spin_std_rad_s)
+        self._candidate, self._refused = None, False
+
     def at(self, stamp_ns: int) -> Track:
         """The track at a time: now, to make up for the latency of the image, or later.
 

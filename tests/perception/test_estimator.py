@@ -242,12 +242,32 @@ def test_what_is_taken_between_two_images_goes_along() -> None:
 def test_fingers_closer_together_than_the_object_is_wide_do_not_hold_it() -> None:
     found = tracking()
     tool = pose([0.6, 0.05, 0.02], TOOL_DOWN)
-    for index, width_m in ((5, 0.04), (6, 0.035), (7, 0.033)):
+    for index, width_m in ((5, 0.04), (6, 0.035), (7, 0.033), (8, 0.01)):
         grasped = moment(index, tool=tool, grasped=True, width_m=width_m)
+        tool = tool @ pose([0.0, 0.0, -0.02])  # up
         found.observe(view_of(grasped, []), hand_of(grasped))
         # 40 mm wide, 6 mm may give
         assert found.at(grasped.stamp_ns)[0].held == (width_m > 0.034)
-    assert found.refusals["cube: slipped"] == 1
+
+
+def test_what_falls_out_of_the_hand_is_on_the_table_at_once_and_where_the_next_image_shows_it() -> None:
+    """Let go 100 mm up, it comes to lie 12 mm beside."""
+    found, rng = tracking(), np.random.default_rng(10)
+    low = moment(5, tool=pose([0.6, 0.05, 0.02], TOOL_DOWN), grasped=True, width_m=0.04)
+    high = moment(6, tool=pose([0.6, 0.05, 0.12], TOOL_DOWN), grasped=True, width_m=0.04)
+    opened = moment(7, tool=pose([0.6, 0.05, 0.12], TOOL_DOWN), width_m=0.06)
+    for now in (low, high):
+        found.observe(view_of(now, []), hand_of(now))
+    assert off_mm(found.at(high.stamp_ns)[0], pose([0.6, 0.05, 0.12])) < 3.0
+    hand = hand_of(high, opened)
+    assert off_mm(found.at(opened.stamp_ns, hand)[0], CUBE_HERE) < 3.0  # before any image shows that it fell
+    found.observe(view_of(opened, []), hand)
+    aside = pose([0.612, 0.05, 0.02], turned(0.3))
+    after = moment(8, aside, opened.tool_in_base, width_m=0.08)
+    found.observe(view_of(after, [detection_of(CUBE, aside, rng)]), hand_of(opened, after))
+    (report,) = found.at(after.stamp_ns)
+    assert not report.held
+    assert off_mm(report, aside) < 4.0
 
 
 def test_of_two_the_one_that_is_tracked_is_taken_and_a_better_score_begins() -> None:

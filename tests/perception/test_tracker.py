@@ -248,3 +248,17 @@ def test_numbers_that_are_not_finite_never_reach_it() -> None:
 def test_refuses_settings_out_of_range(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         TrackerSettings(**changes)  # type: ignore[arg-type]
+
+
+def test_goes_on_from_what_is_known_otherwise() -> None:
+    tracker = tracking(until_ms=200)
+    there = (0.6, 0.3, 0.2)
+    tracker.restart(seen(there), 250 * MS)
+    track = tracker.at(250 * MS)
+    assert (track.status, track.last_seen_ns) == (Status.TRACKING, 250 * MS)
+    assert track.motion is not None
+    np.testing.assert_allclose(track.motion.position_m, there)
+    assert tracker.observe(seen(there), 250 * MS)  # the image of the same time
+    assert not tracker.observe(seen(HERE), 300 * MS)  # where it was before is elsewhere now
+    with pytest.raises(TrackerError, match="integer of nanoseconds"):
+        tracker.restart(seen(), 0.3)  # type: ignore[arg-type]
