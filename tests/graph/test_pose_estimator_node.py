@@ -75,7 +75,8 @@ class Station(Tester):
         self.infos.publish(CameraInfo(header=self.header(), width=640, height=480, **self.info))
         tool = Pose(position_m=self.tool_in_base[:3, 3], quat_wxyz=quat_of(self.tool_in_base[:3, :3]))
         self.tools.publish(PoseStamped(header=self.header(), pose=pose_message(tool)))
-        self.states.publish(RobotStatus(header=self.header(), grasped=self.grasped))
+        width_m = 0.04 if self.grasped else 0.08
+        self.states.publish(RobotStatus(header=self.header(), grasped=self.grasped, gripper_width_m=width_m))
         message = image_message(self.picture, stamp_ns_of(self.header(self.age_s)), CAMERA_FRAME)
         for name, value in self.change.items():
             setattr(message, name, value)

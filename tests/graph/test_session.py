@@ -181,13 +181,16 @@ def test_dead_policy_node_is_a_failure_and_ends_the_session(tmp_path: Path):
     assert not list((session / "trials").glob("*.mcap*"))
 
 
-def test_policy_begins_once_the_session_has_ceased_to_command_the_hand(tmp_path: Path, checkpoint: Path):
+@pytest.mark.parametrize("hand", ["held", "closing"])
+def test_policy_begins_once_the_session_has_ceased_to_command_the_hand(tmp_path: Path, checkpoint: Path, hand: str):
+    """The hand holds the last trial's cube, or is still closing on it: the twin would not take it away from there."""
     session, log = tmp_path / "session", tmp_path / "cli.log"
     with (
-        robot_and_policy(tmp_path, checkpoint, FAST_M_S, "held"),
+        robot_and_policy(tmp_path, checkpoint, FAST_M_S, hand),
         python(DOMAIN_ID, *run_words(session, checkpoint, 1), log=log) as process,
     ):
         assert process.wait(PATIENCE_S) == 0, log.read_text()
+        assert "the hand was opened" in (tmp_path / "robot.log").read_text()
     assert [result.outcome for result in read_session(session).results] == ["success"], log.read_text()
     assert read_session(session).abandoned == {}
 

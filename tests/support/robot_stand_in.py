@@ -1,9 +1,9 @@
 """A process that stands in for twin and bridge: no physics, the cube slides ahead while commands come in.
 
 Run as ``python -m tests.support.robot_stand_in [slide speed, m/s] [word ...]``; 0.2 m/s reaches the goal in half a
-second. Words: ``held``, the hand holds something until it is opened; ``slow``, the arm goes home until it is stopped;
-``camera``, tiny pictures;
-``real``, an arm and a pose estimator on system time; ``flawed``, some measured poses are none, others in another frame.
+second. Words: ``held``, the hand holds something until it is opened; ``closing``, it still closes on it; ``slow``, the
+arm goes home until it is stopped; ``camera``, tiny pictures; ``real``, an arm and a pose estimator on system time;
+``flawed``, some measured poses are none, others in another frame.
 """
 
 import signal
@@ -47,7 +47,8 @@ class RobotStandIn(Node):
 
     def __init__(self, slide_m_s: float, words: list[str]) -> None:
         super().__init__("robot_stand_in")
-        self.held = "held" in words
+        self.closing = "closing" in words
+        self.held = self.closing or "held" in words
         self.slow, self.real, self.flawed = "slow" in words, "real" in words, "flawed" in words
         self.on_the_way = Future()
         self.source = ""
@@ -89,7 +90,9 @@ class RobotStandIn(Node):
         if self.commands == MANY_COMMANDS:
             print(f"{MANY_COMMANDS} commands", flush=True)
         self.source = command.source
-        self.held = self.held and command.gripper_width_m < OPEN_M
+        if self.held and command.gripper_width_m >= OPEN_M:
+            self.held = False
+            print("the hand was opened", flush=True)
         delta = command.delta_pos_m
         self.tool_m += [delta.x, delta.y, delta.z]
         self.width_m, self.command_s = command.gripper_width_m, self.time_s
@@ -170,7 +173,9 @@ class RobotStandIn(Node):
 
     def status(self, stamp: object) -> RobotStatus:
         faults = ["cartesian_reflex"] if self.mode == RobotStatus.MODE_FAULT else []
-        status = RobotStatus(mode=self.mode, faults=faults, gripper_width_m=self.width_m, grasped=self.held)
+        status = RobotStatus(mode=self.mode, faults=faults, gripper_width_m=self.width_m)
+        status.gripper_busy = self.held and self.closing
+        status.grasped = self.held and not self.closing
         status.robot_time_s, status.commander, status.refused_commands = self.time_s, self.commander(), self.refused
         status.header.stamp = stamp
         action = make_contract("push_cube").action

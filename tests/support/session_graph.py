@@ -83,7 +83,7 @@ class FakeGraph:
     time_s: float = 100.0
     calls: list[str] = field(default_factory=list)
     mode: RobotMode = RobotMode.READY
-    grasped: bool = False
+    may_hold: bool = False
     place_error_m: float = 0.0
     contract_id: str = CONTRACT_ID
     loaded: Path | None = None
@@ -112,7 +112,7 @@ class FakeGraph:
             mode=self.mode,
             time_s=0.0 if self.bridge_silent else self.time_s,
             faults=self._faults,
-            grasped=self.grasped,
+            may_hold=self.may_hold,
             commander=self._commander(),
         )
 
@@ -153,7 +153,7 @@ class FakeGraph:
 
     def open_hand(self) -> None:
         self.calls.append("open_hand")
-        self.grasped = False
+        self.may_hold = False
         self._session_commanded_s = self.time_s
 
     def home(self) -> None:

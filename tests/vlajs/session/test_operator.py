@@ -18,7 +18,7 @@ def answers(*lines: str) -> Operator:
 
 
 def test_operator_is_told_to_stand_clear_before_the_hand_opens_and_the_arm_moves():
-    graph = PlacedByHand({1: "idle"}, grasped=True, mode=RobotMode.FAULT)
+    graph = PlacedByHand({1: "idle"}, may_hold=True, mode=RobotMode.FAULT)
     replies = iter(["y", "", "", "y"])
 
     def ask(question: str) -> str:

@@ -131,15 +131,15 @@ def test_bundle_that_changes_during_a_session_is_not_run(tmp_path: Path, change:
 
 
 def test_held_object_is_let_go_before_homing():
-    graph = FakeGraph({}, grasped=True)
+    graph = FakeGraph({}, may_hold=True)
     # the session has just commanded the hand: the policy's first commands would be refused for a second
     assert first_trial(graph).result.success
     assert graph.calls.index("open_hand") < graph.calls.index("home")
 
 
-@pytest.mark.parametrize("grasped, refused", [(False, "start_policy"), (True, "open_hand")])
-def test_nothing_is_commanded_while_somebody_else_commands(grasped: bool, refused: str):
-    graph = FakeGraph({}, grasped=grasped, stranger="teleop")
+@pytest.mark.parametrize("may_hold, refused", [(False, "start_policy"), (True, "open_hand")])
+def test_nothing_is_commanded_while_somebody_else_commands(may_hold: bool, refused: str):
+    graph = FakeGraph({}, may_hold=may_hold, stranger="teleop")
     with pytest.raises(SessionError, match="'teleop' goes on commanding the arm: stop it"):
         first_trial(graph)
     assert refused not in graph.calls

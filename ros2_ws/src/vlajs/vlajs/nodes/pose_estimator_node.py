@@ -54,6 +54,9 @@ DIAGNOSTICS_PERIOD_S = 1.0
 DEPTH_APART_NS = 20_000_000
 """A depth image further than this in time from the colour image shows another moment."""
 
+TOOL_SILENT_NS = 100_000_000
+"""Without a pose of the tool for so long, poses go out by the clock."""
+
 WARN_PERIOD_S = 5.0
 WAIT_S = 0.2
 JOIN_TIMEOUT_S = 10.0
@@ -84,6 +87,7 @@ class PoseEstimatorNode(LifecycleNode):
         config = config_of(self)
         self._config = config
         self._known: dict[str, bool] = {}
+        self._tool_ns = self._published_ns = 0
         self._models = {target.name: target.model for target in config.targets}
         self._pipeline = self._pipeline_of(config)
         self._poses = {
@@ -106,7 +110,7 @@ class PoseEstimatorNode(LifecycleNode):
         # what is wrong is said even when robot time stands still
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers_open = [
-            self.create_timer(1.0 / config.publish_rate_hz, self._publish),
+            self.create_timer(1.0 / config.publish_rate_hz, self._publish_without_tool),
             self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady),
         ]
         self.get_logger().info(f"looks for {', '.join(self._models)} with {config.detector}")
@@ -193,6 +197,11 @@ class PoseEstimatorNode(LifecycleNode):
             self._pipeline.add_tool(transform(tool.position_m, matrix_of(unit)), stamp_ns_of(message.header))
         except ValueError as error:  # the last usable one grows old
             self._warn(error)
+            return
+        self._tool_ns = now_ns = self._now_ns()
+        # a little early is not left out: the tool comes at a rate of its own
+        if not 0 <= now_ns - self._published_ns < 0.9 * NS_PER_S / self._config.publish_rate_hz:
+            self._publish()
 
     def _on_status(self, message: RobotStatus) -> None:
         self._pipeline.add_gripper(gripper_from(message), stamp_ns_of(message.header))
@@ -248,6 +257,14 @@ class PoseEstimatorNode(LifecycleNode):
 
     # -- what goes out -----------------------------------------------------------------------------------------
 
+    def _publish_without_tool(self) -> None:
+        """On time where no tool says where it is; else with its poses, for what is held is where it is now.
+
+        After a busy moment a timer comes before the messages that waited, and would go by an old one.
+        """
+        if not 0 <= self._now_ns() - self._tool_ns < TOOL_SILENT_NS:
+            self._publish()
+
     def _publish(self) -> None:
         """The poses now; nothing of an object that is not known well enough."""
         if self._stop.is_set() or self._thread is None:
@@ -255,6 +272,7 @@ class PoseEstimatorNode(LifecycleNode):
         if not self._thread.is_alive():
             raise RuntimeError("the thread of the images has ended (the error is above): ending")
         stamp_ns, reports = self._pipeline.report(self._now_ns())
+        self._published_ns = stamp_ns
         for report in reports:
             if report.pose is not None:
                 self._poses[report.name].publish(estimate_message(report.pose, stamp_ns))

@@ -195,7 +195,7 @@ class RosGraph(ServiceCalls):
             mode=RobotMode(status.mode),
             time_s=status.robot_time_s,
             faults=tuple(status.faults),
-            grasped=status.grasped,
+            may_hold=status.grasped or status.gripper_busy,
             commander=status.commander,
         )
 

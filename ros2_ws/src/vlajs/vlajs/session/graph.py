@@ -17,13 +17,14 @@ class RobotView:
 
     Attributes:
         time_s: the arm's own clock when the bridge said so.
+        may_hold: the hand has closed on something, or is moving and may yet.
         commander: whose commands the bridge takes, and nobody else's; empty when it takes anybody's.
     """
 
     mode: RobotMode
     time_s: float
     faults: tuple[str, ...] = ()
-    grasped: bool = False
+    may_hold: bool = False
     commander: str = ""
 
 

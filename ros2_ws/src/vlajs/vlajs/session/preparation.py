@@ -91,7 +91,7 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
         raise SessionError("the arm is stopped: call /franka/release when it is safe, then resume the session")
     if settings.operator is not None:
         settings.operator.clear_the_way()
-    if graph.robot().grasped:
+    if graph.robot().may_hold:
         _wait_until_nobody_commands(graph)
         graph.open_hand()
     _home(graph, settings)
