@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support.batch_states import pose, rows, state
-from vlajs_training.tasks.penalties import clumsy, clumsy_at_peg, lean, rough
+from vlajs_training.tasks.penalties import clumsy, clumsy_at_cube, clumsy_at_peg, landing, lean, rough
 
 FREE = torch.zeros(2, dtype=torch.bool)
 
@@ -46,6 +46,30 @@ def test_the_tool_may_come_down_anywhere_along_a_peg() -> None:
         objects={"peg": pose([0.5, 0.0, 0.0], across)},
     )
     assert clumsy_at_peg(seen, FREE).tolist() == pytest.approx([0.0, 0.15], abs=1e-6)
+
+
+def test_an_open_finger_that_lands_on_the_cube() -> None:
+    seen = state(  # points down, its fingers, 80 mm apart, move along the base's y
+        objects={"cube": pose([0.5, 0.0, 0.02])},
+        # tips 9 mm lower: at 44 mm, 4 mm over the top, of the 15 in which it costs: 1 - 4/15 = 0.7333
+        tcp_position_m=torch.tensor([[0.5, 0.045, 0.053], [0.5, 0.0, 0.053]]),
+    )
+    # a finger's middle is 40 + 10 mm from the tool's: over the cube at y = -5 mm, 15 mm inside its edge, all of it;
+    # over the middle of the cube both are 50 mm off, 20 mm beside it
+    assert landing(seen, 0.02).tolist() == pytest.approx([11 / 15, 0.0], abs=1e-5)
+    # at y = 25 mm the cube's edge is 5 mm away, half of what the finger reaches: 0.5
+    beside = replace(seen, tcp_position_m=torch.tensor([[0.5, 0.075, 0.053], [0.5, 0.085, 0.053]]))
+    assert landing(beside, 0.02).tolist() == pytest.approx([11 / 30, 0.0], abs=1e-5)
+    # turned by 45 degrees its corners are 28 mm from its middle, and at y = 25 mm is the cube
+    turned = replace(beside, objects={"cube": pose([0.5, 0.0, 0.02], [cos(pi / 8), 0.0, 0.0, sin(pi / 8)])})
+    assert landing(turned, 0.02)[0] == pytest.approx(11 / 15, abs=1e-5)
+    # between its sides there is nothing to land on, far above neither
+    for z_m in (0.03, 0.08):
+        away = replace(seen, tcp_position_m=torch.tensor([[0.5, 0.045, z_m]] * 2))
+        assert landing(away, 0.02).tolist() == [0.0, 0.0]
+    # low by (70 - 53) / 70 and 45 mm beside (at most 1); the second is over the middle; a held cube is no landing place
+    assert clumsy_at_cube(seen, FREE).tolist() == pytest.approx([0.15 * 17 / 70 + 0.5 * 11 / 15, 0.0], abs=1e-5)
+    assert clumsy_at_cube(seen, ~FREE).tolist() == [0.0, 0.0]
 
 
 def test_lean_is_free_of_turns_about_the_vertical() -> None:

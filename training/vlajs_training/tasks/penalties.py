@@ -17,6 +17,8 @@ CLOSE_BELOW_M = 0.015
 LIFTED_M = 0.04
 """Height of a cube's centre from which its yaw no longer matters."""
 
+CUBE_HALF_EDGE_M = 0.02
+
 EMPTY_WIDTH_M = 0.01
 """A commanded fist narrower than this missed the object: opening again must be worth it at once."""
 
@@ -88,10 +90,41 @@ def misaligned(state: BatchState) -> torch.Tensor:
     return (1 - torch.cos(4 * (yaw_of(state.tcp_wxyz) - yaw_of(state.cube_wxyz)))) / 2
 
 
-def clumsy_at_cube(state: BatchState, grasped: torch.Tensor) -> torch.Tensor:
-    """:func:`clumsy` at the object "cube", on whose middle the tool comes down."""
+FINGER_HALF_M = 0.01
+"""Half a fingertip, along the tool's x and y."""
+
+TIP_M = 0.009
+"""Fingertips end so far below the tool's middle."""
+
+LANDING_M = 0.015
+"""A fingertip that comes nearer to the top from above is about to land: half of what a decision moves it."""
+
+
+def landing(state: BatchState, half_edge_m: float) -> torch.Tensor:
+    """From 0 to 2 (N,): fingertips that land on the object "cube" rather than beside it, which an arm's reflex ends."""
     from_cube_m = state.tcp_position_m - state.cube_position_m
-    return clumsy(state, grasped, from_cube_m[:, 2], from_cube_m[:, :2].norm(dim=1))
+    tip_above_m = from_cube_m[:, 2] - TIP_M - half_edge_m
+    near = (1 - tip_above_m / LANDING_M).clamp(0.0, 1.0) * (tip_above_m > -TIP_M)
+    closing_axis, forward = axis_of(state.tcp_wxyz, 1), axis_of(state.cube_wxyz, 0)[:, :2]
+    cost = torch.zeros_like(near)
+    for side in (-1.0, 1.0):
+        reach_m = side * (state.gripper_width_m / 2 + FINGER_HALF_M)
+        finger_m = (from_cube_m + reach_m[:, None] * closing_axis)[:, :2]
+        along_m = (finger_m * forward).sum(dim=1).abs()
+        across_m = (finger_m[:, 0] * forward[:, 1] - finger_m[:, 1] * forward[:, 0]).abs()
+        inside_m = half_edge_m + FINGER_HALF_M - torch.maximum(along_m, across_m)
+        cost = cost + near * (inside_m / FINGER_HALF_M).clamp(0.0, 1.0)
+    return cost
+
+
+def clumsy_at_cube(state: BatchState, grasped: torch.Tensor) -> torch.Tensor:
+    """:func:`clumsy` at the object "cube", on whose middle the tool comes down, its fingers beside the cube."""
+    from_cube_m = state.tcp_position_m - state.cube_position_m
+    free = (~grasped).float()
+    return (
+        clumsy(state, grasped, from_cube_m[:, 2], from_cube_m[:, :2].norm(dim=1))
+        + 0.5 * landing(state, CUBE_HALF_EDGE_M) * free
+    )
 
 
 def pushing(state: BatchState, action: torch.Tensor, half_size_m: float) -> torch.Tensor:
