@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Runs both trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS] [camera|truth]
 # camera: twin's camera -> detector -> pose estimator -> policy; truth: the policy is told where the cube is.
-# Seeing costs time: the twin's clock, which all nodes follow, then goes at half pace (SPEED=1.0 on four cores or more).
+# Seeing costs time: the twin's clock, which all nodes follow, then goes slower (SPEED=1.0 on four cores or more).
 # A policy that misses some trials does not stop the demo; the exit code tells whether both sessions ran to their end.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TRIALS=${1:-20}
 POSES=${2:-truth}
-[ "$POSES" = camera ] && SPEED=${SPEED:-0.5} || SPEED=${SPEED:-1.0}
+[ "$POSES" = camera ] && SPEED=${SPEED:-0.4} || SPEED=${SPEED:-1.0}
 SEED=${DEMO_SEED:-31415} # the scenes follow from the seed alone, so everyone sees the same trials
 INTERRUPTED=130
 

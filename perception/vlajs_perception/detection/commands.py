@@ -20,6 +20,8 @@ class TrainConfig:
     """Folders of other pictures, for the figures alone."""
     output: Path = Path("detector.onnx")
     """The file to write; the run's state is beside it, with suffix .run."""
+    begin_with: Path | None = None
+    """Begin with the weights of an earlier run, its folder (.run), instead of from nothing; the schedule is new."""
     resume: bool = False
     """Go on with a run that stopped."""
     settings: tyro.conf.OmitArgPrefixes[TrainSettings] = field(default_factory=TrainSettings)
@@ -30,7 +32,14 @@ def train(words: list[str]) -> int:
     """Carry out ``vlajs perception train``."""
     try:
         config = tyro.cli(TrainConfig, args=words, prog="vlajs perception train")
-        card = train_detector(config.data, config.validation, config.output, config.settings, resume=config.resume)
+        card = train_detector(
+            config.data,
+            config.validation,
+            config.output,
+            config.settings,
+            begin_with=config.begin_with,
+            resume=config.resume,
+        )
     except (ValueError, EngineMissingError) as error:
         print(f"vlajs perception train: {error}", file=sys.stderr)
         return 2

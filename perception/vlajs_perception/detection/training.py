@@ -1,5 +1,6 @@
 """A detector from labelled pictures: a YOLO11 nano pose network trained from nothing, resumable, its end in sight."""
 
+import hashlib
 import importlib
 import json
 from dataclasses import asdict, dataclass, replace
@@ -46,6 +47,8 @@ HYPERPARAMETERS: dict[str, Any] = {
     "erasing": 0.0,
 }
 _CHECKPOINT, _RECIPE, _PROGRESS = "checkpoint.pt", "recipe.json", "progress.json"
+_WEIGHTS = "weights.safetensors"
+"""The averaged weights of the last epoch, in a form that can be taken from anybody; a checkpoint is a pickle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,13 @@ class TrainSettings:
 
 
 def train_detector(
-    data: tuple[Path, ...], validation: tuple[Path, ...], output: Path, settings: TrainSettings, *, resume: bool = False
+    data: tuple[Path, ...],
+    validation: tuple[Path, ...],
+    output: Path,
+    settings: TrainSettings,
+    *,
+    begin_with: Path | None = None,
+    resume: bool = False,
 ) -> DetectorCard:
     """Train a detector and write it, with its card beside it.
 
@@ -90,6 +99,7 @@ def train_detector(
         validation: folders of other pictures; nothing is chosen by them, they only give the figures.
         output: the ``.onnx`` file to write.
         settings: of the training.
+        begin_with: folder of an earlier run, with whose weights this one begins; None: from nothing.
         resume: go on with a run that stopped.
 
     Raises:
@@ -103,25 +113,31 @@ def train_detector(
         raise DatasetError("give at least one folder to train with and one to validate with")
     training, validating = [check_folder(path) for path in data], [check_folder(path) for path in validation]
     check_apart(training, validating)
+    begun_with = None if begin_with is None else weights_of(begin_with)
     run = output.with_suffix(".run")
     engine = load_engine(run / "ultralytics")
     if settings.bfloat16 is None:
         network = importlib.import_module("vlajs_perception.detection.network")
         settings = replace(settings, bfloat16=_bfloat16_of(run, network.multiplies_bfloat16()))
-    recipe = _recipe(training, validating, settings, engine.__version__)
+    recipe = _recipe(training, validating, settings, begun_with, engine.__version__)
     _begin(run, recipe, resume)
     description = lay_out(run, training, validating)
     if _epochs_done(run) < settings.epochs:
-        _train(run, description, settings)
+        _train(run, description, settings, begun_with)
     figures = json.loads((run / _PROGRESS).read_text())["figures"]
     pictures = [validating[0].path / "images" / f"{name}.jpg" for name in validating[0].names]
     return export_detector(run / _CHECKPOINT, run, recipe, figures, settings.image_size, output, pictures)
 
 
 def _recipe(
-    training: list[DataFolder], validation: list[DataFolder], settings: TrainSettings, version: str
+    training: list[DataFolder],
+    validation: list[DataFolder],
+    settings: TrainSettings,
+    begun_with: bytes | None,
+    version: str,
 ) -> dict[str, Any]:
     return {
+        "begun_with_sha256": None if begun_with is None else hashlib.sha256(begun_with).hexdigest(),
         "network": NETWORK,
         "ultralytics": version,
         "settings": {name: value for name, value in asdict(settings).items() if name != "threads"},
@@ -129,6 +145,25 @@ def _recipe(
         "data": [folder.recipe() for folder in training],
         "validation": [folder.recipe() for folder in validation],
     }
+
+
+def weights_of(run: Path) -> bytes:
+    """The weights that an earlier run ended with.
+
+    Raises:
+        DatasetError: no folder of a run, one that has not finished an epoch, or a damaged file.
+    """
+    file, safetensors = run / _WEIGHTS, importlib.import_module("safetensors")
+    if not file.is_file():
+        raise DatasetError(
+            f"--begin-with {run}: it holds no {_WEIGHTS}; give the folder (.run) of a run that has finished an epoch"
+        )
+    weights = file.read_bytes()
+    try:
+        safetensors.deserialize(weights)
+    except safetensors.SafetensorError as error:
+        raise DatasetError(f"--begin-with: {file} is damaged ({error}, {len(weights)} bytes): copy it again") from error
+    return weights
 
 
 def _bfloat16_of(run: Path, possible: bool) -> bool:
@@ -158,7 +193,7 @@ def _epochs_done(run: Path) -> int:
     return int(json.loads(file.read_text())["epochs"]) if file.exists() else 0
 
 
-def _train(run: Path, description: Path, settings: TrainSettings) -> None:
+def _train(run: Path, description: Path, settings: TrainSettings, begun_with: bytes | None) -> None:
     """Train what is left to do, leaving a whole checkpoint in ``run`` after every epoch."""
     torch = importlib.import_module("torch")
     cuda = torch.cuda.is_available()
@@ -187,7 +222,7 @@ def _train(run: Path, description: Path, settings: TrainSettings) -> None:
         """Keeps the last weights instead of those that validated best: the figures then are no choice's luck."""
 
         def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-            """The network, new or with the weights of the checkpoint that the run goes on from."""
+            """The network: new, with an earlier run's weights, or with those of the checkpoint that it goes on from."""
             data = self.data
             model = network.TrainedPoseModel(
                 cfg, nc=data["nc"], ch=data["channels"], data_kpt_shape=data["kpt_shape"], verbose=False
@@ -195,6 +230,8 @@ def _train(run: Path, description: Path, settings: TrainSettings) -> None:
             model.in_bfloat16 = bool(settings.bfloat16)
             if weights:
                 model.load(weights)
+            elif begun_with is not None:
+                load_weights(model, begun_with)
             return model.to(memory_format=torch.channels_last)
 
         def final_eval(self) -> None:
@@ -210,9 +247,26 @@ def _train(run: Path, description: Path, settings: TrainSettings) -> None:
         trainer.train()
 
 
+def load_weights(model: Any, weights: bytes) -> None:
+    """Put an earlier run's weights into a network.
+
+    Raises:
+        DatasetError: they are of another network.
+    """
+    try:
+        model.load_state_dict(importlib.import_module("safetensors.torch").load(weights))
+    except RuntimeError as error:
+        raise DatasetError(
+            f"--begin-with: the weights are of another network, of other classes or keypoints: {error}"
+        ) from error
+
+
 def _keep(run: Path, trainer: Any) -> None:
     """A checkpoint that is whole, whenever the process dies; Ultralytics writes over its own."""
     write_whole(run / _CHECKPOINT, trainer.last.read_bytes())
+    safetensors = importlib.import_module("safetensors.torch")
+    averaged = {name: value.float().contiguous() for name, value in trainer.ema.ema.state_dict().items()}
+    write_whole(run / _WEIGHTS, safetensors.save(averaged))
     progress = {"epochs": trainer.epoch + 1, "figures": figures_of(trainer.metrics)}
     write_whole(run / _PROGRESS, json.dumps(progress).encode())
 

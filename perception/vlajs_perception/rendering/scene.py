@@ -61,6 +61,10 @@ class Ranges:
     """Probability, with the arm there, that its hand is at an object and hides part of it."""
     clutter: float = 0.7
     """Probability of any clutter."""
+    floating: float = 0.3
+    """Probability of a ball in the air, as a simulator marks a goal there: more or less transparent, often green."""
+    floating_radius_m: tuple[float, float] = (0.01, 0.05)
+    floating_height_m: tuple[float, float] = (0.05, 0.35)
     shadows: float = 0.3
 
     def __post_init__(self) -> None:
@@ -146,9 +150,10 @@ def draw_scene(seed: Sequence[int], ranges: Ranges) -> SceneSample:
     joints[7:] = rng.uniform(0.0, 0.04)
     look_at = target + rng.normal(0, 0.06, 3) * [1, 1, 0.3]
     position, axes = _draw_camera(rng, ranges, look_at)
-    return SceneSample(
+    clutter = _draw_clutter(rng, ranges, objects)
+    sample = SceneSample(
         objects=objects,
-        clutter=_draw_clutter(rng, ranges, objects),
+        clutter=clutter,
         arm=arm,
         joints_rad=joints,
         reach_m=reach,
@@ -160,6 +165,9 @@ def draw_scene(seed: Sequence[int], ranges: Ranges) -> SceneSample:
         texture_seed=int(rng.integers(2**31)),
         lens_seed=int(rng.integers(2**31)),
     )
+    # last, so that with floating=0 a seed's scene is what it was before there were balls
+    _draw_ball(rng, ranges, objects, clutter)
+    return sample
 
 
 def _draw_objects(rng: np.random.Generator, ranges: Ranges) -> tuple[Placed, ...]:
@@ -268,6 +276,24 @@ def _draw_clutter(rng: np.random.Generator, ranges: Ranges, objects: tuple[Place
                 clutter[index] = [*size, *pose, *colour]
                 break
     return clutter
+
+
+def _draw_ball(rng: np.random.Generator, ranges: Ranges, objects: tuple[Placed, ...], clutter: FloatArray) -> None:
+    """Now and then put a ball in the air in place of the first sphere on the table; nothing is inside it."""
+    if rng.random() >= ranges.floating:
+        return
+    radius_m = rng.uniform(*ranges.floating_radius_m)
+    hue = rng.normal(0.33, 0.04) % 1.0 if rng.random() < 0.5 else rng.random()
+    colour = [*_hsv(hue, rng.uniform(0.5, 1.0), rng.uniform(0.4, 1.0)), rng.uniform(0.3, 1.0)]
+    for _ in range(_TRIES):
+        middle_m = np.array(
+            [rng.uniform(*ends) for ends in (ranges.object_x_m, ranges.object_y_m, ranges.floating_height_m)]
+        )
+        gaps_m = [np.linalg.norm(middle_m - o.position_m) - np.linalg.norm(o.half_size_m) for o in objects]
+        if middle_m[2] > radius_m and all(gap_m > radius_m for gap_m in gaps_m):
+            row = CLUTTER_KINDS.index("sphere") * CLUTTER_PER_KIND
+            clutter[row] = [*np.full(3, radius_m), *middle_m, 1.0, 0.0, 0.0, 0.0, *colour]
+            return
 
 
 def _draw_lights(rng: np.random.Generator, ranges: Ranges) -> FloatArray:

@@ -1,5 +1,6 @@
 """Training by the real command: what it refuses, and that it goes on where it was killed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,11 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
 from tests.perception.detection.conftest import Trained
 from vlajs_perception.detection import commands, engine
 from vlajs_perception.detection.model_file import read_model
-from vlajs_perception.detection.training import TrainSettings, figures_of
+from vlajs_perception.detection.network import TrainedPoseModel
+from vlajs_perception.detection.training import TrainSettings, figures_of, load_weights, weights_of
 from vlajs_perception.detection.training_data import check_folder
 from vlajs_perception.rendering.dataset import DatasetError
 
@@ -78,6 +82,11 @@ def test_commands_that_cannot_be_are_refused(
 
     refused([data, "--validation", data], "hold the same pictures (seed 1)")
     refused([data, "--validation", validation, "--output", "d.pt"], "d.pt: a detector's file ends in .onnx")
+    begin = [data, "--validation", validation, "--output", str(tmp_path / "d.onnx"), "--begin-with", str(tmp_path)]
+    refused(begin, f"--begin-with {tmp_path}: it holds no weights.safetensors; give the folder (.run)")
+    (tmp_path / "weights.safetensors").write_bytes(b"no weights")
+    refused(begin, f"--begin-with: {tmp_path}/weights.safetensors is damaged")
+    (tmp_path / "weights.safetensors").unlink()
     refused([str(tmp_path), "--validation", validation], "no folder of labelled pictures")
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     output = str(tmp_path / "d.onnx")
@@ -110,7 +119,8 @@ def test_data_folders_are_left_as_they_were(trained: Trained) -> None:
 
 def test_a_killed_run_goes_on(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "killed.onnx"
-    words = [*trained.words, "--output", str(output), "--epochs", "3"]
+    earlier = trained.file.with_suffix(".run")
+    words = [*trained.words, "--output", str(output), "--epochs", "3", "--begin-with", str(earlier)]
     code = "import sys; from vlajs_perception.detection.commands import train; sys.exit(train(sys.argv[1:]))"
     child = subprocess.Popen([sys.executable, "-c", code, *words], env=dict(os.environ), start_new_session=True)
     progress, until = tmp_path / "killed.run/progress.json", time.monotonic() + 200
@@ -130,7 +140,21 @@ def test_a_killed_run_goes_on(trained: Trained, tmp_path: Path, capsys: pytest.C
     shown = capsys.readouterr()
     assert f"epoch {done}/3 " not in shown.out + shown.err
     assert "epoch 3/3 " in shown.out + shown.err
-    assert read_model(output)[0].recipe["settings"]["epochs"] == 3
+    recipe = read_model(output)[0].recipe
+    assert recipe["settings"]["epochs"] == 3
+    assert recipe["begun_with_sha256"] == hashlib.sha256((earlier / "weights.safetensors").read_bytes()).hexdigest()
+    assert read_model(trained.file)[0].recipe["begun_with_sha256"] is None
+
+
+def test_a_run_begins_with_the_weights_that_another_ended_with(trained: Trained) -> None:
+    weights = weights_of(trained.file.with_suffix(".run"))
+    model = TrainedPoseModel("yolo11n-pose.yaml", nc=4, ch=3, data_kpt_shape=[16, 3], verbose=False)
+    load_weights(model, weights)
+    for name, value in safetensors.torch.load(weights).items():
+        torch.testing.assert_close(model.state_dict()[name].float(), value)
+    other = TrainedPoseModel("yolo11n-pose.yaml", nc=2, ch=3, data_kpt_shape=[16, 3], verbose=False)
+    with pytest.raises(DatasetError, match="of another network, of other classes or keypoints"):
+        load_weights(other, weights)
 
 
 def test_settings_and_figures() -> None:

@@ -67,7 +67,7 @@ def test_what_is_lifted_is_tilted_by_no_more_than_asked() -> None:
 def test_clutter_keeps_away_from_objects_and_never_looks_like_a_cube() -> None:
     seen = 0
     for index in range(40):
-        sample = draw_scene([3, index], Ranges(clutter=1.0))
+        sample = draw_scene([3, index], Ranges(clutter=1.0, floating=0.0))
         for number, row in enumerate(sample.clutter):
             if row[0] == 0:
                 continue
@@ -77,6 +77,27 @@ def test_clutter_keeps_away_from_objects_and_never_looks_like_a_cube() -> None:
                 away = np.linalg.norm(row[3:5] - placed.position_m[:2])
                 assert away > np.linalg.norm(placed.half_size_m[:2]) + row[:2].max()
     assert seen > 50
+
+
+def test_a_ball_floats_in_free_air_and_old_scenes_stay_what_they_were() -> None:
+    always, never = (Ranges(floating=share, present=(1.0, 1.0, 1.0, 1.0)) for share in (1.0, 0.0))
+    balls = 0
+    for seed in range(60):
+        with_ball, without = draw_scene([seed, 1], always), draw_scene([seed, 1], never)
+        changed = np.flatnonzero((with_ball.clutter != without.clutter).any(axis=1))
+        assert changed.tolist() in ([], [2])  # the first of the two spheres; everything else is the same
+        np.testing.assert_array_equal(with_ball.lights, without.lights)
+        assert with_ball.lens_seed == without.lens_seed
+        if not len(changed):
+            continue  # it found no place
+        balls += 1
+        radius_m, middle_m, colour = with_ball.clutter[2, 0], with_ball.clutter[2, 3:6], with_ball.clutter[2, 10:]
+        assert with_ball.clutter[2, :3].tolist() == [radius_m] * 3
+        assert max(radius_m, 0.05) <= middle_m[2] <= 0.35
+        assert 0.3 <= colour[3] <= 1.0
+        for placed in with_ball.objects:
+            assert np.linalg.norm(middle_m - placed.position_m) > radius_m + np.linalg.norm(placed.half_size_m)
+    assert balls > 40
 
 
 def test_probabilities_are_kept() -> None:
