@@ -21,7 +21,6 @@ NETWORK = "yolo11n-pose.yaml"
 HYPERPARAMETERS: dict[str, Any] = {
     # Few epochs: a step a batch, no pretrained weights (they need a download), learning rate down to a hundredth.
     "optimizer": "AdamW",
-    "lr0": 0.00125,
     "lrf": 0.01,
     "momentum": 0.9,
     "cos_lr": True,
@@ -67,6 +66,8 @@ class TrainSettings:
     """Pictures a step."""
     seed: int = 1
     """Of weights and order."""
+    learning_rate: float = 0.00125
+    """Of the first epochs, down to a hundredth in the last; half of it where weights are begun with."""
     threads: int = 2
     """Of the processor."""
     bfloat16: bool | None = None
@@ -79,6 +80,10 @@ class TrainSettings:
                 raise ValueError(f"{name} = {getattr(self, name)} is outside [{low}, {high}]")
         if not STRIDE_PX <= self.image_size <= 4096 or self.image_size % STRIDE_PX:
             raise ValueError(f"image_size = {self.image_size} must be a multiple of {STRIDE_PX} in [{STRIDE_PX}, 4096]")
+        if not 0.0 < self.learning_rate <= 0.1:
+            raise ValueError(
+                f"learning_rate = {self.learning_rate} is outside (0, 0.1]: the weights would not converge"
+            )
 
 
 def train_detector(
@@ -206,6 +211,7 @@ def _train(run: Path, description: Path, settings: TrainSettings, begun_with: by
         "batch": settings.batch,
         "nbs": settings.batch,
         "seed": settings.seed,
+        "lr0": settings.learning_rate,
         "device": "0" if cuda else "cpu",
         "workers": settings.threads if cuda else 0,
         "patience": 0,

@@ -108,8 +108,7 @@ def render_dataset(
 def _begin(folder: Path, settings: DatasetSettings) -> None:
     text = json.dumps({"format": FORMAT, "classes": CLASS_NAMES, **asdict(settings)}, indent=1)
     file = folder / "settings.json"
-    # folders from before there was a choice were MuJoCo's
-    if file.exists() and {"renderer": "mujoco"} | json.loads(file.read_text()) != json.loads(text):
+    if file.exists() and _settings_of(file) != json.loads(text):
         raise DatasetError(
             f"{folder} holds pictures of other settings (see {file.name}): give the same, or another folder"
         )
@@ -117,6 +116,15 @@ def _begin(folder: Path, settings: DatasetSettings) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     if not file.exists():
         write_whole(file, text.encode())
+
+
+def _settings_of(file: Path) -> dict[str, Any]:
+    """What a folder says it is made of; of folders from before there was a choice, what was the only one."""
+    written = {"renderer": "mujoco"} | json.loads(file.read_text())
+    # no ball floats in them, so that its size and height are any
+    no_ball = asdict(Ranges(floating=0.0))
+    ball = {name: value for name, value in no_ball.items() if name.startswith("floating")}
+    return json.loads(json.dumps(written | {"ranges": ball | written["ranges"]}))
 
 
 def _world_of(settings: DatasetSettings) -> World | SapienWorld:

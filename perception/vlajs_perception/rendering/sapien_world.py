@@ -16,6 +16,7 @@ from vlajs_perception.rendering.scene import (
     CLUTTER_KINDS,
     CLUTTER_PER_KIND,
     GOAL,
+    SEEN_THROUGH_ALPHA,
     FloatArray,
     Placed,
     SceneSample,
@@ -69,7 +70,7 @@ class SapienWorld:
         self._add_room(scene, rng)
         self._add_lights(scene, sample)
         kinds = {self._add_object(scene, placed, rng): placed.kind for placed in sample.objects}
-        self._add_clutter(scene, sample.clutter, rng)
+        seen_through = self._add_clutter(scene, sample.clutter, rng)
         if sample.arm:
             self._add_arm(scene, sample)
         camera.set_fovy(sample.fovy_rad, compute_x=True)
@@ -80,7 +81,12 @@ class SapienWorld:
         camera.entity.set_pose(self._sapien.Pose(pose))
         scene.update_render()
         camera.take_picture()
-        colour = camera.get_picture("Color")[..., :3]
+        colour = np.array(camera.get_picture("Color")[..., :3])
+        if seen_through:
+            for entity in seen_through:
+                scene.remove_entity(entity)
+            scene.update_render()
+            camera.take_picture()
         entities = camera.get_picture("Segmentation")[..., 1]
         shown = np.full(entities.shape, -1, np.int8)
         for entity, kind in kinds.items():
@@ -148,7 +154,9 @@ class SapienWorld:
         builder.set_initial_pose(self._pose(placed.position_m, placed.quat_wxyz))
         return int(builder.build_static().per_scene_id)
 
-    def _add_clutter(self, scene: Any, clutter: FloatArray, rng: np.random.Generator) -> None:
+    def _add_clutter(self, scene: Any, clutter: FloatArray, rng: np.random.Generator) -> list[Any]:
+        """All clutter; returns what of it hides nothing."""
+        seen_through = []
         for index, row in enumerate(clutter):
             if not row[0] > 0:
                 continue
@@ -163,7 +171,10 @@ class SapienWorld:
             else:  # SAPIEN has no ellipsoids
                 builder.add_sphere_visual(radius=float(size[0]), material=material)
             builder.set_initial_pose(self._pose(row[3:6], row[6:10]))
-            builder.build_static()
+            entity = builder.build_static()
+            if row[13] < SEEN_THROUGH_ALPHA:
+                seen_through.append(entity)
+        return seen_through
 
     def _add_arm(self, scene: Any, sample: SceneSample) -> None:
         loader = scene.create_urdf_loader()

@@ -19,6 +19,8 @@ CLASS_NAMES = ("cube", "peg", "box", "goal")
 CLUTTER_KINDS = ("box", "sphere", "cylinder", "capsule", "ellipsoid")
 CLUTTER_PER_KIND = 2
 CLUTTER_COUNT = CLUTTER_PER_KIND * len(CLUTTER_KINDS)
+SEEN_THROUGH_ALPHA = 0.65
+"""Clutter less opaque than this hides nothing: a detector should find what a person sees through it."""
 LIGHT_COUNT = 3
 HOME_JOINTS_RAD = (0.0, np.pi / 8, 0.0, -5 * np.pi / 8, 0.0, 3 * np.pi / 4, np.pi / 4)
 _TRIES = 60

@@ -25,6 +25,7 @@ from vlajs_perception.rendering.scene import (
     GOAL,
     LIGHT_COUNT,
     PEG,
+    SEEN_THROUGH_ALPHA,
     FloatArray,
     Placed,
     SceneSample,
@@ -103,6 +104,8 @@ class World:
         options.geomgroup[_VISUAL_GROUP] = sample.arm
         self._renderer.update_scene(self._data, "camera", options)
         image = np.array(self._renderer.render())
+        rgba = self._model.geom_rgba
+        rgba[self._clutter, 3] *= rgba[self._clutter, 3] >= SEEN_THROUGH_ALPHA  # the next sample sets them again
         with self._segmenting():
             self._renderer.update_scene(self._data, "camera", options)
             geoms = self._renderer.render()[..., 0]

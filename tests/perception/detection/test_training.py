@@ -162,6 +162,9 @@ def test_settings_and_figures() -> None:
         TrainSettings(batch=0)
     with pytest.raises(ValueError, match="image_size = 100 must be a multiple of 32"):
         TrainSettings(image_size=100)
+    for rate in (0.0, 0.2, float("nan")):
+        with pytest.raises(ValueError, match=rf"learning_rate = {rate} is outside \(0, 0\.1\]"):
+            TrainSettings(learning_rate=rate)
     with pytest.raises(SystemExit, match="2"):  # the command's own way of saying so
         commands.train(["data", "--validation", "data", "--epochs", "0"])
     assert figures_of({"metrics/mAP50-95(P)": 0.25, "metrics/recall(B)": 0.5, "val/box_loss": 3.0}) == {

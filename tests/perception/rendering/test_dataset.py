@@ -9,6 +9,7 @@ import pytest
 
 from vlajs_perception.rendering import commands, dataset
 from vlajs_perception.rendering.dataset import DatasetError, DatasetSettings, render_dataset
+from vlajs_perception.rendering.scene import Ranges
 
 SMALL = DatasetSettings(seed=5, width_px=160, height_px=120)
 TINY = ["--images", "3", "--seed", "5", "--width-px", "160", "--height-px", "120"]
@@ -70,6 +71,18 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path, capsys: pytest.Ca
     file.write_text(text)
     assert commands.render([str(tmp_path), "--seed", "6", "--images", "1"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_a_folder_from_before_balls_floated_goes_on_without_them(tmp_path: Path) -> None:
+    without = DatasetSettings(seed=5, width_px=160, height_px=120, ranges=Ranges(floating=0.0))
+    render_dataset(tmp_path, without, 1)
+    file = tmp_path / "settings.json"
+    settings = json.loads(file.read_text())
+    settings["ranges"] = {name: value for name, value in settings["ranges"].items() if not name.startswith("floating")}
+    file.write_text(json.dumps(settings))
+    assert render_dataset(tmp_path, without, 2) == 1
+    with pytest.raises(DatasetError, match="other settings"):
+        render_dataset(tmp_path, SMALL, 3)
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,22 @@ def test_both_renderers_show_each_class_at_the_same_pixels(sapien_world: SapienW
     assert seen == {CUBE, PEG, BOX, GOAL}
 
 
+def test_what_is_behind_a_transparent_ball_is_seen_through_it(sapien_world: SapienWorld) -> None:
+    sample = draw_scene([9, 0], Ranges(present=(1.0, 0.0, 0.0, 0.0), arm=0.0, clutter=0.0, floating=0.0))
+    (cube,) = sample.objects
+    bare, whole = sapien_world.render(sample)
+    assert (whole == CUBE).sum() > 100
+    between_m = cube.position_m + 0.3 * (sample.camera_position_m - cube.position_m)
+    sample.clutter[2] = [0.05, 0.05, 0.05, *between_m, 1.0, 0.0, 0.0, 0.0, 0.1, 0.8, 0.2, 0.5]
+    through, seen = sapien_world.render(sample)
+    np.testing.assert_array_equal(seen, whole)
+    sample.clutter[2, 13] = 1.0
+    opaque, hidden = sapien_world.render(sample)
+    assert (hidden == CUBE).sum() == 0
+    off, far_off = (np.abs(one.astype(float) - bare)[whole == CUBE].mean() for one in (through, opaque))
+    assert 5.0 < off < 0.9 * far_off
+
+
 def test_a_picture_depends_on_its_sample_alone(sapien_world: SapienWorld) -> None:
     one, other = (draw_scene([4, seed], Ranges()) for seed in (1, 2))
     first, shown = sapien_world.render(one)

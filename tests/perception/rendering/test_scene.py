@@ -101,7 +101,7 @@ def test_a_ball_floats_in_free_air_and_old_scenes_stay_what_they_were() -> None:
 
 
 def test_probabilities_are_kept() -> None:
-    never = Ranges(present=(0.0, 0.0, 0.0, 1.0), arm=0.0, clutter=0.0, shadows=0.0)
+    never = Ranges(present=(0.0, 0.0, 0.0, 1.0), arm=0.0, clutter=0.0, floating=0.0, shadows=0.0)
     for index in range(20):
         sample = draw_scene([4, index], never)
         assert [placed.kind for placed in sample.objects] == [GOAL]

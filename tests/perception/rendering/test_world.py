@@ -84,6 +84,24 @@ def test_the_hand_hides_what_it_reaches_for(world: World) -> None:
     assert hidden >= 3
 
 
+def test_what_is_behind_a_ball_is_seen_through_it_if_it_is_transparent_enough(world: World) -> None:
+    sample = draw_scene([9, 0], Ranges(present=(1.0, 0.0, 0.0, 0.0), arm=0.0, clutter=0.0, floating=0.0))
+    (cube,) = sample.objects
+    between_m = cube.position_m + 0.3 * (sample.camera_position_m - cube.position_m)
+    bare, whole = world.render(sample)
+    assert (whole == CUBE).sum() > 100
+    pictures, shown = {}, {}
+    for alpha in (0.5, 1.0, 0.5):  # again after the opaque one: nothing is left of it
+        sample.clutter[2] = [0.05, 0.05, 0.05, *between_m, 1.0, 0.0, 0.0, 0.0, 0.1, 0.8, 0.2, alpha]
+        pictures[alpha], shown[alpha] = world.render(sample)
+    np.testing.assert_array_equal(shown[0.5], whole)
+    # 5 cm of radius, 0.3 of the way nearer, cover 5 / 0.7 = 7.1 cm; a corner is 3 * sqrt(3) = 5.2 cm from the middle
+    assert (shown[1.0] == CUBE).sum() == 0
+    inside = whole == CUBE
+    through, opaque = (np.abs(pictures[alpha].astype(float) - bare)[inside].mean() for alpha in (0.5, 1.0))
+    assert 5.0 < through < 0.9 * opaque
+
+
 def test_colours_textures_and_light_vary(world: World) -> None:
     pictures = [world.render(draw_scene([10, index], Ranges()))[0].astype(float) for index in range(6)]
     means = np.array([picture.mean(axis=(0, 1)) for picture in pictures])
