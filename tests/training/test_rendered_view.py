@@ -1,6 +1,7 @@
 """Pictures of scenes that another simulation holds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from vlajs_training.rendered_view import (
     RenderedView,
     RenderError,
     draw_look,
+    draw_pattern,
     maniskill_camera,
 )
 from vlajs_training.simulation.headless import renderer_available
@@ -62,6 +64,21 @@ def test_looks_follow_from_the_generator_and_stay_near_the_plain_one() -> None:
     assert ambient.max() <= 0.3 * 1.4 * 1.1
     offsets = np.array([look.position_off_m for look in looks])
     assert 0.005 < offsets.std() < 0.007
+    assert {look.paint_seed for look in looks} == {None}
+    painted = [draw_look(np.random.default_rng(seed), repaint=True) for seed in range(200)]
+    assert [replace(look, paint_seed=None) for look in painted] == looks
+    # 0.8 of 200, 4 standard deviations of 5.7 either way
+    assert 137 < sum(look.paint_seed is not None for look in painted) < 183
+
+
+def test_patterns_are_of_all_brightnesses_and_mostly_dull() -> None:
+    patterns = [draw_pattern(np.random.default_rng(seed)).astype(float) for seed in range(100)]
+    means = np.array([pattern.mean(axis=(0, 1)) for pattern in patterns])
+    assert means.max(axis=1).min() < 90
+    assert means.max(axis=1).max() > 220
+    saturation = 1 - means.min(axis=1) / means.max(axis=1)
+    assert np.median(saturation) < 0.3
+    assert saturation.max() > 0.5
 
 
 def test_without_a_renderer_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +157,12 @@ def test_pictures_follow_from_state_and_look_alone(view: RenderedView, states: n
     # the camera faces the robot: its left is the base's right, so the cube moves left as the camera moves to +y
     assert blue(aside)[0] < blue(first)[0] - 0.03
     assert (other != first).any()
+    painted = view.image(states[0], Look(paint_seed=3))
+    table = (slice(80, 115), slice(10, 150))
+    assert np.abs(painted[table].astype(float) - first[table]).mean() > 20
+    np.testing.assert_allclose(blue(painted), blue(first), atol=1 / 120)  # what lies on it stays what it is
+    np.testing.assert_array_equal(view.image(states[0], Look(paint_seed=3)), painted)
+    assert (view.image(states[0], Look(paint_seed=4)) != painted).any()
     np.testing.assert_array_equal(view.image(states[0], PLAIN), first)
 
 

@@ -5,13 +5,15 @@ simulating them. So one environment is built with a renderer, never stepped, and
 about (``simulation.visible``).
 """
 
+import colorsys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from vlajs.tasks import BASE_IN_WORLD_M
 from vlajs_training.camera_view import CameraView, Picture
@@ -43,7 +45,7 @@ def maniskill_camera(task: str) -> CameraView:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How one episode looks: the camera a little off its place, other light.
+    """How one episode looks: the camera a little off its place, other light, another table.
 
     Attributes:
         position_off_m: (3,) camera from where it should stand.
@@ -51,6 +53,7 @@ class Look:
         ambient: (3,) light from everywhere, RGB; ManiSkill's is 0.3.
         sun: (3,) light from one side; ManiSkill's is 1.
         zenith: (3,) light from above; ManiSkill's is 1.
+        paint_seed: of the colours and patterns of table and floor; None: ManiSkill's wood.
     """
 
     position_off_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -58,6 +61,7 @@ class Look:
     ambient: tuple[float, float, float] = (0.3, 0.3, 0.3)
     sun: tuple[float, float, float] = (1.0, 1.0, 1.0)
     zenith: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    paint_seed: int | None = None
 
 
 PLAIN = Look()
@@ -66,20 +70,48 @@ PLAIN = Look()
 CAMERA_NOISE_M = 0.006
 """Standard deviation of camera and aim, each axis: about what a calibration leaves, and a little."""
 
+REPAINTED_SHARE = 0.8
+"""Of the looks that are drawn with other tables; the rest keep ManiSkill's."""
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """A look near the plain one: light 0.6 to 1.4 of ManiSkill's, a tenth warmer or colder, the camera 6 mm off."""
+PAINTED = ("table-workspace", "ground")
+"""What is painted, by how its name ends."""
+
+PATTERN_PX = 64
+
+
+def draw_look(rng: np.random.Generator, *, repaint: bool = False) -> Look:
+    """A look near the plain one: light 0.6 to 1.4 of ManiSkill's, a tenth warmer or colder, the camera 6 mm off.
+
+    Args:
+        rng: it follows from.
+        repaint: give most of them another table and floor; nothing else changes by that.
+    """
 
     def light(level: float) -> tuple[float, float, float]:
         return _triple(level * rng.uniform(0.6, 1.4) * rng.uniform(0.9, 1.1, size=3))
 
-    return Look(
+    look = Look(
         position_off_m=_triple(rng.normal(0.0, CAMERA_NOISE_M, size=3)),
         at_off_m=_triple(rng.normal(0.0, CAMERA_NOISE_M, size=3)),
         ambient=light(0.3),
         sun=light(1.0),
         zenith=light(1.0),
     )
+    if repaint and rng.random() < REPAINTED_SHARE:
+        return replace(look, paint_seed=int(rng.integers(2**31)))
+    return look
+
+
+def draw_pattern(rng: np.random.Generator) -> Picture:
+    """The surface of a table, square: plain, grained or spotted, of any colour, mostly a dull one."""
+    hue, saturation, value = rng.random(), 0.7 * rng.random() ** 2, rng.uniform(0.25, 0.95)
+    colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
+    grain = rng.normal(size=(PATTERN_PX, PATTERN_PX))
+    # along one axis, both or none: stripes, spots, speckles
+    sigma = rng.choice([0.0, 2.0, 6.0], size=2)
+    grain = gaussian_filter(grain, sigma, mode="wrap")
+    shade = 1.0 + rng.uniform(0.0, 0.25) * grain / max(float(np.abs(grain).max()), 1e-9)
+    return np.asarray(255 * np.clip(shade[..., None] * colour, 0.0, 1.0), dtype=np.uint8)
 
 
 class RenderedView:
@@ -127,6 +159,7 @@ class RenderedView:
         )
         reset_all(self.simulation, 0)
         self._look = PLAIN
+        self._surfaces = self._painted_surfaces()
         self.simulation.render_rgb_array()
 
     def image(self, state: NDArray[np.float32], look: Look = PLAIN) -> Picture:
@@ -169,7 +202,35 @@ class RenderedView:
         ]
         for light, colour in zip(lights, (look.sun, look.zenith), strict=True):
             light.set_color(list(colour))
+        if look.paint_seed != self._look.paint_seed:
+            self._paint(look.paint_seed)
         self._look = look
+
+    def _paint(self, seed: int | None) -> None:
+        import sapien.render
+
+        rng = np.random.default_rng(seed)
+        for material, texture, colour in self._surfaces:
+            if seed is not None:
+                opaque = np.full((PATTERN_PX, PATTERN_PX, 1), 255, dtype=np.uint8)
+                pattern = np.concatenate([draw_pattern(rng), opaque], axis=2)
+                texture, colour = sapien.render.RenderTexture2D(pattern, "R8G8B8A8Unorm"), [1.0] * 4
+            material.set_base_color_texture(texture)
+            material.set_base_color(colour)
+
+    def _painted_surfaces(self) -> list[tuple[Any, Any, list[float]]]:
+        """Materials of table and floor, with the texture and the colour that are their own."""
+        import sapien.render
+
+        materials = [
+            part.material
+            for entity in self.simulation.scene.sub_scenes[0].entities
+            for component in entity.components
+            if isinstance(component, sapien.render.RenderBodyComponent) and entity.name.endswith(PAINTED)
+            for shape in component.render_shapes
+            for part in getattr(shape, "parts", [shape])
+        ]
+        return [(material, material.base_color_texture, list(material.base_color)) for material in materials]
 
 
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:

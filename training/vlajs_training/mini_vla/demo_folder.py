@@ -40,6 +40,7 @@ FACTS = {
     "seed": int,
     "envs": int,
     "randomise_look": bool,
+    "repaint": bool,
     "disturb": float,
     "jpeg_quality": int,
     "made_with": dict,
@@ -108,6 +109,7 @@ class DemoFolder:
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             found = facts.get("format") if isinstance(facts, dict) else facts
             raise DemoError(f"{file} is of format {found!r}, this vlajs reads {FORMAT}: make the demonstrations anew")
+        facts.setdefault("repaint", False)  # there was a time before
         for name, kind in FACTS.items():
             value = facts.get(name)
             if not isinstance(value, (int, float) if kind is float else kind) or (

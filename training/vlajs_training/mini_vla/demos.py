@@ -67,6 +67,8 @@ class DemosConfig:
     """Of scenes, looks and disturbances."""
     randomise_look: bool = True
     """Vary light and camera a little from episode to episode."""
+    repaint: bool = True
+    """Give table and floor another colour and pattern in most episodes: on a table that it never saw, a model stays."""
     disturb: float = 0.06
     """Share of answers at which the tool begins to be pushed off its way."""
     response: Path = TWIN_RESPONSE
@@ -114,6 +116,7 @@ class DemosConfig:
             "seed": self.seed,
             "envs": self.envs,
             "randomise_look": self.randomise_look,
+            "repaint": self.repaint,
             "disturb": self.disturb,
             "jpeg_quality": JPEG_QUALITY,
             "made_with": environment_facts(),
@@ -196,7 +199,7 @@ def record_batch(
     """One episode in each environment; the successful ones. It follows from task, seed and number alone."""
     rng = np.random.default_rng([config.seed, zlib.crc32(definition.task.name.encode()), number])
     moments, succeeded = _act(env, definition, rng, config.disturb)
-    looks = [draw_look(rng) if config.randomise_look else PLAIN for _ in range(env.num_envs)]
+    looks = [draw_look(rng, repaint=config.repaint) if config.randomise_look else PLAIN for _ in range(env.num_envs)]
     pictures: list[bytes] = []
     actions: list[NDArray[np.float64]] = []
     episode: list[int] = []
