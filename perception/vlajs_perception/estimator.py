@@ -97,8 +97,8 @@ class PoseEstimator:
         Args:
             stamp_ns: the time; usually now.
             hand: tool and fingers since the last image: what is between closing fingers or held goes with them, what
-                closed ones meet is pushed. Without it, and once the hand has opened, the motion of the last images is
-                continued.
+                they let go of lies on the table, what closed ones meet is pushed. Without it the motion of the last
+                images is continued.
 
         Raises:
             TrackerError: a time before the last image.
