@@ -37,7 +37,7 @@ def vlajs(command: str, *args: str) -> list[str]:
 
 def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    arguments = ["push_cube", "--total-steps", "448", "--folder", str(folder), *TINY]
+    arguments = ["push_cube", "--total-steps", "1024", "--folder", str(folder), *TINY]
     arguments += ["--checkpoint-every-s", "0"]
     process = subprocess.Popen(vlajs("train", *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 200
@@ -48,7 +48,7 @@ def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.Captur
     output = process.communicate()[0].decode()
     assert checkpoint.exists(), output
     reached = torch.load(checkpoint, weights_only=True)["progress"]["steps"]
-    assert 0 < reached < 448
+    assert 0 < reached < 1024
 
     assert train.main(arguments) == 2
     assert "already holds a run: add --resume" in capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.Captur
     assert train.main([*arguments, "--resume"]) == 0
     steps = [json.loads(line)["steps"] for line in (folder / "progress.jsonl").read_text().splitlines()]
     # 4 environments x 16 steps an iteration; nothing lost, nothing twice
-    assert steps == list(range(64, 449, 64))
+    assert steps == list(range(64, 1025, 64))
     assert list((folder / "tensorboard").glob("events*"))
     bundle = load_bundle(folder / "push_cube-ppo-seed1.safetensors")
     assert bundle.contract.provenance["seed"] == 1
