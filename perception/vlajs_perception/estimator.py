@@ -148,8 +148,10 @@ class _Object:
         given_up = track.status is Status.ABSENT and self._last_seen_ns is not None
         pose, reason = None, self._reason
         if track.motion is not None:
-            reason = self._too_vague or reason
-            pose = None if self._too_vague else self._pose(track, track.motion, hand)
+            # what the hand has is where the tool is: without that nobody knows
+            astray = self._grip.holds and hand is not None and hand.tool_at(stamp_ns) is None
+            reason = "it is in the hand, and where the tool is is not known" if astray else self._too_vague or reason
+            pose = None if astray or self._too_vague else self._pose(track, track.motion, hand)
         return Report(
             name=self._target.name,
             status=Status.LOST if given_up else track.status,

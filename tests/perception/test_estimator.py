@@ -239,6 +239,16 @@ def test_what_is_taken_between_two_images_goes_along() -> None:
     assert off_mm(report, pose([0.6, 0.05, 0.07])) < 3.0
 
 
+def test_what_is_held_has_no_pose_where_the_tool_is_not_known() -> None:
+    found = tracking()
+    taken = moment(5, tool=pose([0.6, 0.05, 0.02], TOOL_DOWN), grasped=True, width_m=0.04)
+    found.observe(view_of(taken, []), hand_of(taken))
+    assert off_mm(found.at(taken.stamp_ns, hand_of(taken))[0], CUBE_HERE) < 3.0
+    (report,) = found.at(moment(8).stamp_ns, hand_of(taken))  # 0.2 s without a word of the tool, 0.1 s allowed
+    assert report.pose is None
+    assert "where the tool is is not known" in report.reason
+
+
 def test_fingers_closer_together_than_the_object_is_wide_do_not_hold_it() -> None:
     found = tracking()
     tool = pose([0.6, 0.05, 0.02], TOOL_DOWN)
