@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -86,7 +87,10 @@ class ParallelVectorEnv:
         self._pipes: list[Any] = []
         self._processes: list[Any] = []
         self._arrays: SharedArrays | None = None
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        # What the factory needs (a simulator: ten seconds of imports) is imported once, not by each worker. The first
+        # environments of a process decide: its server is started with them.
+        context.set_forkserver_preload([_module_of(factory)])
         try:
             for index in range(num_workers):
                 here, there = context.Pipe()
@@ -239,6 +243,12 @@ def _work(pipe: Any, factory: Callable[[int], VectorEnv], index: int) -> None:
     except Exception:  # noqa: BLE001  (whatever it was, the parent raises it)
         with contextlib.suppress(OSError):
             pipe.send(("error", traceback.format_exc()))
+
+
+def _module_of(factory: Callable[[int], VectorEnv]) -> str:
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return factory.__module__
 
 
 def _use_one_thread() -> None:
