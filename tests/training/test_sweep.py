@@ -283,7 +283,8 @@ def test_the_real_command_trains_and_compares(
         tmp_path / "s.yaml",
         """
         folder: out
-        common: {task: push_cube, total_steps: 64, num_envs: 4, workers: 1, validation_episodes: 4, report_episodes: 0}
+        common: {task: push_cube, total_steps: 64, num_envs: 4, workers: 1, validation_episodes: 4, report_episodes: 0,
+                 video: false}
         runs: [{method: ppo, seed: [1, 2]}]
         """,
     )

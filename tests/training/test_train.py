@@ -28,7 +28,7 @@ from vlajs_training.ppo import ActorCritic, ObservationNormaliser, PPOConfig
 from vlajs_training.tasks import get_definition
 from vlajs_training.train_config import TrainConfig
 
-TINY = ["--num-envs", "4", "--workers", "1", "--validation-episodes", "4", "--report-episodes", "0"]
+TINY = ["--num-envs", "4", "--workers", "1", "--validation-episodes", "4", "--report-episodes", "0", "--no-video"]
 
 
 def vlajs(command: str, *args: str) -> list[str]:
@@ -37,7 +37,7 @@ def vlajs(command: str, *args: str) -> list[str]:
 
 def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    arguments = ["push_cube", "--total-steps", "1024", "--folder", str(folder), *TINY]
+    arguments = ["push_cube", "--total-steps", "512", "--folder", str(folder), *TINY]
     arguments += ["--checkpoint-every-s", "0"]
     process = subprocess.Popen(vlajs("train", *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 200
@@ -48,7 +48,7 @@ def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.Captur
     output = process.communicate()[0].decode()
     assert checkpoint.exists(), output
     reached = torch.load(checkpoint, weights_only=True)["progress"]["steps"]
-    assert 0 < reached < 1024
+    assert 0 < reached < 512
 
     assert train.main(arguments) == 2
     assert "already holds a run: add --resume" in capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_train_survives_kill_9_and_resumes(tmp_path: Path, capsys: pytest.Captur
     assert train.main([*arguments, "--resume"]) == 0
     steps = [json.loads(line)["steps"] for line in (folder / "progress.jsonl").read_text().splitlines()]
     # 4 environments x 16 steps an iteration; nothing lost, nothing twice
-    assert steps == list(range(64, 1025, 64))
+    assert steps == list(range(64, 513, 64))
     assert list((folder / "tensorboard").glob("events*"))
     bundle = load_bundle(folder / "push_cube-ppo-seed1.safetensors")
     assert bundle.contract.provenance["seed"] == 1
@@ -137,7 +137,7 @@ def teachers(monkeypatch: pytest.MonkeyPatch) -> Teachers:
 
 
 CHEAP = ["push_cube", "--num-envs", "8", "--workers", "1", "--validation-episodes", "8", "--report-episodes", "0"]
-CHEAP += ["--ppo.hidden-sizes", "8", "--ppo.epochs", "1"]
+CHEAP += ["--ppo.hidden-sizes", "8", "--ppo.epochs", "1", "--no-video"]
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -340,7 +340,8 @@ def test_a_run_ends_with_a_report_on_stock_maniskill_and_a_film(
 
     monkeypatch.setattr(train, "evaluate_bundle", evaluate)
     folder = tmp_path / "run"
-    assert train.main([*CHEAP, "--folder", str(folder), "--total-steps", "256", "--report-episodes", "8"]) == 0
+    arguments = [*CHEAP, "--folder", str(folder), "--total-steps", "256", "--report-episodes", "8", "--video"]
+    assert train.main(arguments) == 0
     bundle = folder / "push_cube-ppo-seed1.safetensors"
     assert (evaluated, filmed) == ([8], [bundle.with_suffix(".mp4")])
     low, high = wilson95(7, 8)
@@ -348,6 +349,10 @@ def test_a_run_ends_with_a_report_on_stock_maniskill_and_a_film(
     assert said in capsys.readouterr().out
     success = load_bundle(bundle).contract.provenance["simulation_success"]
     assert (success["successes"], success["held"], success["simulator"]) == (7, 5, "ManiSkill 3.0.1 stock_cpu")
+
+
+def test_whether_a_run_is_filmed_is_no_setting_of_it() -> None:
+    assert TrainConfig(task="pick_cube", video=False).settings() == TrainConfig(task="pick_cube").settings()
 
 
 def test_a_run_that_was_moved_goes_on(tmp_path: Path, teachers: Teachers) -> None:

@@ -57,7 +57,8 @@ def _train(config: TrainConfig) -> None:
             f"RESULT task={config.task} episodes={result.episodes} success={result.once} "
             f"wilson95=[{low:.3f},{high:.3f}]"
         )
-    film(config)
+    if config.video:
+        film(config)
 
 
 def film(config: TrainConfig) -> None:

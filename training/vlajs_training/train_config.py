@@ -77,6 +77,8 @@ class TrainConfig:
     """Episodes in a validation, on seeds of their own; the best validation chooses the bundle."""
     report_episodes: int = 200
     """Episodes on stock ManiSkill, on other seeds again, once training is over; 0 skips the report."""
+    video: bool = True
+    """Film the chosen policy once training is over, where something renders; on a processor that is half a minute."""
     checkpoint_every_s: float = 60.0
     """Longest time between checkpoints, seconds."""
     folder: Path | None = None
@@ -140,7 +142,8 @@ class TrainConfig:
         Beside what was asked for, what it came to: the same words mean another teacher once it is calibrated anew. A
         run may be moved: where it lies does not matter, nor where the response was read from.
         """
-        settings = {key: value for key, value in asdict(self).items() if key not in ("resume", "folder", "vla")}
+        apart = ("resume", "folder", "video", "vla")
+        settings = {key: value for key, value in asdict(self).items() if key not in apart}
         settings["teacher_scale"] = self.teacher_magnitude
         settings |= {"budget": self.budget, "response": asdict(ControllerResponse.from_yaml(self.response))}
         if METHODS[self.method] is None:
