@@ -21,7 +21,6 @@ from vlajs_perception.tool_history import HandMoment
 _SHARES = np.linspace(1.0, 0.0, 11)
 """Of an object's turn from flush, tried from what it has to none."""
 
-
 _DROPPED_STD_M, _DROPPED_STD_RAD = 0.015, 0.15
 """In each axis; enough for the next image to be believed, not too much to go on with until then."""
 
@@ -60,8 +59,8 @@ def follow(in_hand: InHand, model: ObjectModel, moments: Sequence[HandMoment], s
 
 def may_hold(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:
     """Whether something as wide as the object can be between the fingers; so taken where their width is not known."""
-    closing_axis = matrix_of(pose.quat_wxyz).T @ moment.tool_in_base[:3, 1]
-    least_m = 2.0 * float(model.half_size_m[int(np.argmax(np.abs(closing_axis)))])
+    facing, _ = _facing(pose, moment.tool_in_base)
+    least_m = 2.0 * float(model.half_size_m[facing])
     return moment.gripper.width_m is None or moment.gripper.width_m >= least_m - settings.soft_m
 
 
@@ -110,9 +109,7 @@ def _squeezed(pose: Estimate, model: ObjectModel, tool: FloatArray, width_m: flo
     """The pose turned and moved as little as it must be to fit between the fingers."""
     closing_axis = tool[:3, 1]
     rotation = matrix_of(pose.quat_wxyz)
-    along = rotation.T @ closing_axis
-    nearest = int(np.argmax(np.abs(along)))
-    face = rotation[:, nearest] * np.sign(along[nearest])
+    _, face = _facing(pose, tool)
     axis = np.cross(face, closing_axis)
     sine = float(np.linalg.norm(axis))
     if sine > 1e-9 and _extent_m(pose, model, tool) > width_m:
@@ -125,6 +122,14 @@ def _squeezed(pose: Estimate, model: ObjectModel, tool: FloatArray, width_m: flo
     free_m = max((width_m - _extent_m(pose, model, tool)) / 2, 0.0)
     off_m = float((pose.position_m - tool[:3, 3]) @ closing_axis)
     return replace(pose, position_m=pose.position_m + (np.clip(off_m, -free_m, free_m) - off_m) * closing_axis)
+
+
+def _facing(pose: Estimate, tool: FloatArray) -> tuple[int, FloatArray]:
+    """The object's axis nearest the closing one: which, and as it points with it, in ``panda_link0``."""
+    rotation = matrix_of(pose.quat_wxyz)
+    along = rotation.T @ tool[:3, 1]
+    facing = int(np.argmax(np.abs(along)))
+    return facing, rotation[:, facing] * np.sign(along[facing])
 
 
 def _extent_m(pose: Estimate, model: ObjectModel, tool: FloatArray) -> float:
