@@ -21,6 +21,7 @@ from vlajs_training.rendered_view import (
     RenderError,
     draw_look,
     draw_pattern,
+    draw_vivid,
     maniskill_camera,
 )
 from vlajs_training.simulation.headless import renderer_available
@@ -79,6 +80,14 @@ def test_patterns_are_of_all_brightnesses_and_mostly_dull() -> None:
     saturation = 1 - means.min(axis=1) / means.max(axis=1)
     assert np.median(saturation) < 0.3
     assert saturation.max() > 0.5
+
+
+def test_cubes_and_goals_become_of_any_hue_and_vivid() -> None:
+    colours = np.array([draw_vivid(np.random.default_rng(seed)) for seed in range(200)])
+    assert ((colours >= 0) & (colours <= 1)).all()
+    assert (1 - colours.min(axis=1) / colours.max(axis=1)).min() >= 0.75
+    # of each primary colour a third: 67 of 200, four standard deviations of 6.7 either way
+    assert all(40 < count < 94 for count in np.bincount(colours.argmax(axis=1)))
 
 
 def test_without_a_renderer_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +169,28 @@ def test_pictures_follow_from_state_and_look_alone(view: RenderedView, states: n
     painted = view.image(states[0], Look(paint_seed=3))
     table = (slice(80, 115), slice(10, 150))
     assert np.abs(painted[table].astype(float) - first[table]).mean() > 20
-    np.testing.assert_allclose(blue(painted), blue(first), atol=1 / 120)  # what lies on it stays what it is
+    column, row = (round(120 * off) + middle for off, middle in zip(blue(first), (80, 60), strict=True))
+    assert np.abs(painted[row, column].astype(float) - first[row, column]).max() > 40
+    # the arm does not change: its base stands in the middle of the uppermost rows
+    arm = (slice(0, 10), slice(76, 84))
+    assert np.abs(painted[arm].astype(float) - first[arm]).mean() < 5
     np.testing.assert_array_equal(view.image(states[0], Look(paint_seed=3)), painted)
     assert (view.image(states[0], Look(paint_seed=4)) != painted).any()
     np.testing.assert_array_equal(view.image(states[0], PLAIN), first)
+
+
+@needs_vulkan
+def test_a_repainted_target_is_of_two_colours_or_one(view: RenderedView, states: np.ndarray) -> None:
+    colours = set()
+    for seed in range(12):
+        view.image(states[0], Look(paint_seed=seed))
+        goal = [surface for surface in view._surfaces if surface.thing.endswith("goal_region")]
+        shades = [tuple(np.round(surface.material.base_color, 3)) for surface in goal]
+        # five discs one upon the other, red and white by turns
+        assert shades[0] == shades[2] == shades[4]
+        assert shades[1] == shades[3]
+        colours.add(shades[0] == shades[1])
+    assert colours == {True, False}
 
 
 @needs_vulkan

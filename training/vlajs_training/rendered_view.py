@@ -45,7 +45,7 @@ def maniskill_camera(task: str) -> CameraView:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How one episode looks: the camera a little off its place, other light, another table.
+    """How one episode looks: the camera a little off its place, other light, other colours.
 
     Attributes:
         position_off_m: (3,) camera from where it should stand.
@@ -53,7 +53,7 @@ class Look:
         ambient: (3,) light from everywhere, RGB; ManiSkill's is 0.3.
         sun: (3,) light from one side; ManiSkill's is 1.
         zenith: (3,) light from above; ManiSkill's is 1.
-        paint_seed: of the colours and patterns of table and floor; None: ManiSkill's wood.
+        paint_seed: of the colours of table, floor, cube and goal; None: ManiSkill's.
     """
 
     position_off_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -71,10 +71,15 @@ CAMERA_NOISE_M = 0.006
 """Standard deviation of camera and aim, each axis: about what a calibration leaves, and a little."""
 
 REPAINTED_SHARE = 0.8
-"""Of the looks that are drawn with other tables; the rest keep ManiSkill's."""
+"""Of the looks that are drawn with other colours; the rest keep ManiSkill's."""
 
-PAINTED = ("table-workspace", "ground")
-"""What is painted, by how its name ends."""
+PATTERNED = ("table-workspace", "ground")
+COLOURED = ("cube", "goal_region", "goal_site")
+"""What is painted, by how its name ends: with a pattern, and in vivid colours of no pattern. Pegs stay what they are:
+which end is which, and what "the blue tool" is, their colours say."""
+
+UNIFORM_SHARE = 0.5
+"""Of the painted things of several colours, which become of one: a disc instead of a bullseye."""
 
 PATTERN_PX = 64
 
@@ -84,7 +89,7 @@ def draw_look(rng: np.random.Generator, *, repaint: bool = False) -> Look:
 
     Args:
         rng: it follows from.
-        repaint: give most of them another table and floor; nothing else changes by that.
+        repaint: give most of them other colours; nothing else changes by that.
     """
 
     def light(level: float) -> tuple[float, float, float]:
@@ -112,6 +117,28 @@ def draw_pattern(rng: np.random.Generator) -> Picture:
     grain = gaussian_filter(grain, sigma, mode="wrap")
     shade = 1.0 + rng.uniform(0.0, 0.25) * grain / max(float(np.abs(grain).max()), 1e-9)
     return np.asarray(255 * np.clip(shade[..., None] * colour, 0.0, 1.0), dtype=np.uint8)
+
+
+def draw_vivid(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A saturated colour, RGB in [0, 1]."""
+    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.75, 1.0), rng.uniform(0.5, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Surface:
+    """A material that is painted.
+
+    Attributes:
+        thing: name of what it belongs to.
+        material: SAPIEN's.
+        texture: its own.
+        colour: its own, RGBA.
+    """
+
+    thing: str
+    material: Any
+    texture: Any
+    colour: tuple[float, ...]
 
 
 class RenderedView:
@@ -210,27 +237,41 @@ class RenderedView:
         import sapien.render
 
         rng = np.random.default_rng(seed)
-        for material, texture, colour in self._surfaces:
-            if seed is not None:
+        vivid: dict[tuple[str, tuple[float, ...] | None], tuple[float, float, float]] = {}
+        uniform: dict[str, bool] = {}
+        for surface in self._surfaces:
+            texture, colour = surface.texture, surface.colour
+            if seed is not None and surface.thing.endswith(PATTERNED):
                 opaque = np.full((PATTERN_PX, PATTERN_PX, 1), 255, dtype=np.uint8)
                 pattern = np.concatenate([draw_pattern(rng), opaque], axis=2)
-                texture, colour = sapien.render.RenderTexture2D(pattern, "R8G8B8A8Unorm"), [1.0] * 4
-            material.set_base_color_texture(texture)
-            material.set_base_color(colour)
+                texture, colour = sapien.render.RenderTexture2D(pattern, "R8G8B8A8Unorm"), (1.0,) * 4
+            elif seed is not None:
+                # what had the same colour has the same colour again
+                if surface.thing not in uniform:
+                    uniform[surface.thing] = rng.random() < UNIFORM_SHARE
+                key = (surface.thing, None if uniform[surface.thing] else colour)
+                if key not in vivid:
+                    vivid[key] = draw_vivid(rng)
+                colour = (*vivid[key], colour[3])
+            surface.material.set_base_color_texture(texture)
+            surface.material.set_base_color(list(colour))
 
-    def _painted_surfaces(self) -> list[tuple[Any, Any, list[float]]]:
-        """Materials of table and floor, with the texture and the colour that are their own."""
+    def _painted_surfaces(self) -> list[_Surface]:
         import sapien.render
 
-        materials = [
-            part.material
+        return [
+            _Surface(
+                thing=entity.name,
+                material=part.material,
+                texture=part.material.base_color_texture,
+                colour=tuple(part.material.base_color),
+            )
             for entity in self.simulation.scene.sub_scenes[0].entities
             for component in entity.components
-            if isinstance(component, sapien.render.RenderBodyComponent) and entity.name.endswith(PAINTED)
+            if isinstance(component, sapien.render.RenderBodyComponent) and entity.name.endswith(PATTERNED + COLOURED)
             for shape in component.render_shapes
             for part in getattr(shape, "parts", [shape])
         ]
-        return [(material, material.base_color_texture, list(material.base_color)) for material in materials]
 
 
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -1,6 +1,7 @@
 """Ways to say what each task asks for: those a model is trained with, and others it is asked with to be judged.
 
-The first phrasing of a task is its own instruction (``vlajs.tasks``), which robots and sessions use.
+The first phrasing of a task is its own instruction (``vlajs.tasks``), which robots and sessions use. No other names
+the colour of a cube or goal: demonstrations show them in any (``--repaint``).
 """
 
 from dataclasses import dataclass
@@ -30,31 +31,31 @@ PHRASINGS: dict[str, Phrasings] = {
         "push_cube",
         (
             "push the cube forward onto the target",
-            "slide the blue cube away from the robot",
+            "slide the cube away from the robot",
             "shove the block forward into the circle",
-            "move the blue block straight ahead by pushing it",
-            "push the blue box onto the bullseye in front of it",
+            "move the block straight ahead by pushing it",
+            "push the box onto the bullseye in front of it",
         ),
-        ("push the block away from you", "slide the cube forward to the target disc", "nudge the blue cube ahead"),
+        ("push the block away from you", "slide the cube forward to the target disc", "nudge the cube ahead"),
     ),
     "pick_cube": _of(
         "pick_cube",
         (
-            "grasp the red cube and lift it to the green ball",
-            "take the cube and hold it at the green point",
-            "grab the block and bring it to the green sphere",
-            "pick the red block up from the table",
-            "lift the red cube to the goal in the air",
+            "grasp the cube and lift it to the ball",
+            "take the cube and hold it at the marked point",
+            "grab the block and bring it to the sphere",
+            "pick the block up from the table",
+            "lift the cube to the goal in the air",
         ),
-        ("pick up the red block", "grab the cube and raise it to the green dot", "lift the cube up"),
+        ("pick up the block", "grab the cube and raise it to the dot", "lift the cube up"),
     ),
     "pick_place_cube": _of(
         "pick_place_cube",
         (
-            "put the red cube on the small target",
+            "put the cube on the small target",
             "carry the cube to the mark on the table and let go",
             "move the block onto the marked spot and release it",
-            "pick up the red block and put it down on the spot",
+            "pick up the block and put it down on the spot",
             "place the cube on the little disc",
         ),
         (
@@ -66,13 +67,13 @@ PHRASINGS: dict[str, Phrasings] = {
     "push_cube_v2": _of(
         "push_cube_v2",
         (
-            "slide the green block to the left onto the target",
-            "push the green box sideways into the circle",
-            "shove the green cube left",
-            "move the green cube to the left by pushing it",
-            "push the green block left to the bullseye",
+            "slide the block to the left onto the target",
+            "push the box sideways into the circle",
+            "shove the cube left",
+            "move the cube to the left by pushing it",
+            "push the block left to the bullseye",
         ),
-        ("push the green block leftwards", "slide the green cube left to the target disc", "nudge the green box left"),
+        ("push the block leftwards", "slide the cube left to the target disc", "nudge the box left"),
     ),
     "lift_peg_upright": _of(
         "lift_peg_upright",
@@ -90,14 +91,14 @@ PHRASINGS: dict[str, Phrasings] = {
         (
             "use the blue stick to push the cube",
             "grab the peg and poke the cube with it",
-            "take the blue tool and shove the red cube to the target",
+            "take the blue tool and shove the cube to the target",
             "poke the cube with the blue peg",
-            "push the red block with the tip of the stick",
+            "push the block with the tip of the stick",
         ),
         (
             "poke the block using the stick",
             "take the peg and push the cube with it",
-            "push the red cube with the blue bar",
+            "push the cube with the blue bar",
         ),
     ),
     "peg_insertion_side": _of(
