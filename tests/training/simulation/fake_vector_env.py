@@ -10,6 +10,8 @@ import numpy as np
 
 from vlajs_training.simulation import StepResult
 
+IMPORTED_BY = os.getpid()
+
 
 class FakeVectorEnv:
     """Observation: (worker, slot, seed or step count). Reward: sum of the actions. Ends every third step."""
@@ -84,3 +86,16 @@ def make_uneven(index: int) -> FakeVectorEnv:
     env = make(index)
     env.observation_size = 3 + index
     return env
+
+
+class ShowsProcesses(FakeVectorEnv):
+    """Shows which process imported this module, and which it runs in."""
+
+    def visible_state(self, env_idx: np.ndarray) -> np.ndarray:
+        """A row (process id, process id) for each; float32 holds them exactly."""
+        return np.array([(IMPORTED_BY, os.getpid())] * len(env_idx), np.float32)
+
+
+def make_showing_processes(index: int) -> ShowsProcesses:
+    """One environment in each worker."""
+    return ShowsProcesses(index, 1)

@@ -188,6 +188,28 @@ def test_no_workers_is_refused(fakes: Any) -> None:
         ParallelVectorEnv(fakes.make, 0)
 
 
+IMPORTS_ONCE = """
+import functools, os
+import numpy as np
+import fake_vector_env
+from vlajs_training.simulation import ParallelVectorEnv
+if __name__ == "__main__":
+    env = ParallelVectorEnv(functools.partial(fake_vector_env.make_showing_processes), 2)
+    print(os.getpid(), *env.visible_state(np.array([0, 1])).astype(int).ravel())
+    env.close()
+"""
+
+
+def test_what_the_factory_needs_is_imported_once_for_all_workers(tmp_path: Path) -> None:
+    script = tmp_path / "imports_once.py"
+    script.write_text(IMPORTS_ONCE)
+    variables = {**with_this_path(), "PYTHONPATH": os.pathsep.join((str(HERE), with_this_path()["PYTHONPATH"]))}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=variables, timeout=120)
+    parent, importer, first, importer_of_second, second = (int(pid) for pid in done.stdout.split())
+    assert importer == importer_of_second, done.stderr
+    assert len({parent, importer, first, second}) == 4
+
+
 PARENT = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
