@@ -5,6 +5,7 @@ Numbers (N,) at least 0.
 
 import torch
 
+from vlajs.tasks import CUBE_HALF_SIZE_M
 from vlajs_training.tasks.definition import WORKSPACE_MIN_M
 from vlajs_training.tasks.terms import BatchState, axis_of, tool_rotation, yaw_of
 
@@ -16,8 +17,6 @@ CLOSE_BELOW_M = 0.015
 
 LIFTED_M = 0.04
 """Height of a cube's centre from which its yaw no longer matters."""
-
-CUBE_HALF_EDGE_M = 0.02
 
 EMPTY_WIDTH_M = 0.01
 """A commanded fist narrower than this missed the object: opening again must be worth it at once."""
@@ -123,7 +122,7 @@ def clumsy_at_cube(state: BatchState, grasped: torch.Tensor) -> torch.Tensor:
     free = (~grasped).float()
     return (
         clumsy(state, grasped, from_cube_m[:, 2], from_cube_m[:, :2].norm(dim=1))
-        + 0.5 * landing(state, CUBE_HALF_EDGE_M) * free
+        + 0.5 * landing(state, CUBE_HALF_SIZE_M) * free
     )
 
 
