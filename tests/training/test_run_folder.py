@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlajs_training.run_folder import RunFolder, StorageError
+from vlajs_training.run_folder import LOCK_FILE, RunFolder, StorageError
 from vlajs_training.runs import RUN_FORMAT
 
 SETTINGS = {"task": "push_cube", "seed": 1, "ppo": {"clip": 0.2}}
@@ -35,7 +35,7 @@ def test_a_checkpoint_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(StorageError):
             folder.save(state(30))
     assert folder.resume(SETTINGS)["progress"]["steps"] == 10
-    assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoint.pt", "config.json"]
+    assert sorted(path.name for path in folder.path.iterdir()) == [LOCK_FILE, "checkpoint.pt", "config.json"]
 
 
 def test_a_row_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +75,22 @@ def test_resuming_drops_rows_beyond_the_checkpoint_and_torn_ones(tmp_path: Path)
         file.write('{"steps": 2')  # a crash within the write
     folder.resume(SETTINGS)
     assert [json.loads(line)["steps"] for line in folder.progress_file.read_text().splitlines()] == [64, 128]
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run", "--output")
+    first.begin(SETTINGS)
+    first.append({"steps": 64})
+    with pytest.raises(
+        ValueError, match=r"another process trains in .*run: wait for it .* another --output"
+    ):
+        second.resume(SETTINGS)
+    assert first.progress_file.read_text() == '{"steps": 64}\n'  # no checkpoint yet: it would have dropped this
+    assert second.checkpoint() is None  # to read is allowed
+    first.close()
+    second.resume(SETTINGS)
+    with pytest.raises(ValueError, match="another process trains"):
+        first.resume(SETTINGS)
 
 
 def test_other_formats_settings_and_damage_are_refused(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def test_a_resumed_run_goes_on_with_its_guidance(tmp_path: Path, teachers: Teach
     for _ in range(3):
         first._iterate()
     first.save()
+    first.folder.close()  # as the end of its process would
     second = trainer.Trainer(dataclasses.replace(config, resume=True))
     second.prepare_folder()
     assert second.progress.steps == second.ppo.steps == 384
@@ -196,6 +197,7 @@ def test_a_resumed_run_goes_on_with_its_guidance(tmp_path: Path, teachers: Teach
     assert rows_of(tmp_path / "run")[-1]["guidance/calls"] > first.guide.calls
     first.guide.deactivated_at = 384
     first.save()
+    second.folder.close()
     third = trainer.Trainer(dataclasses.replace(config, resume=True))
     third.prepare_folder()
     third.run()

@@ -4,17 +4,20 @@
 ``progress.jsonl`` one row for each rollout; TensorBoard events and the bundle lie beside them.
 """
 
+import fcntl
 import io
 import json
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from vlajs.files import write_atomically
 from vlajs_training.runs import RUN_FORMAT
+
+LOCK_FILE = ".run.lock"
 
 
 class StorageError(RuntimeError):
@@ -40,7 +43,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 class RunFolder:
-    """Reads and writes one run's folder."""
+    """Reads and writes one run's folder, which is this process's own from `begin` or `resume` until `close`."""
 
     def __init__(self, path: Path, option: str = "--folder") -> None:
         """``option``: what users name the folder with, for messages."""
@@ -49,15 +52,18 @@ class RunFolder:
         self.checkpoint_file = path / "checkpoint.pt"
         self.progress_file = path / "progress.jsonl"
         self.tensorboard = path / "tensorboard"
+        self._lock: IO[str] | None = None
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Start a new run with these settings.
 
         Raises:
-            ValueError: the folder holds a run already.
+            ValueError: the folder holds a run already, or another process begins one.
             StorageError: it cannot be written.
         """
         self.require_new()
+        self._take()
+        self.require_new()  # another may have begun and ended meanwhile
         _write(self.settings_file, _text(settings).encode())
 
     def require_new(self) -> None:
@@ -73,21 +79,30 @@ class RunFolder:
         """The last checkpoint, or None if the run ended before its first; rows beyond it are dropped.
 
         Raises:
-            ValueError: no run is here, or one of another format or with other settings, or its checkpoint is damaged.
+            ValueError: no run is here, or one of another format or with other settings, or its checkpoint is damaged,
+                or another process trains here.
         """
         self._check_settings(settings)
+        self._take()
+        state = self.checkpoint()
+        self._drop_rows_beyond(0 if state is None else state["progress"]["steps"])
+        return state
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None if there is none yet; only read.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         if not self.checkpoint_file.exists():
-            self._drop_rows_beyond(0)
             return None
         try:
-            state = torch.load(self.checkpoint_file, weights_only=True, map_location="cpu")
+            return torch.load(self.checkpoint_file, weights_only=True, map_location="cpu")
         except (RuntimeError, EOFError, UnpicklingError) as error:
             raise ValueError(
                 f"{self.checkpoint_file} is no checkpoint ({str(error).splitlines()[0]}): restore it from a copy, or "
                 f"train anew in another {self._option}"
             ) from error
-        self._drop_rows_beyond(state["progress"]["steps"])
-        return state
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint.
@@ -114,6 +129,30 @@ class RunFolder:
             if self.progress_file.exists():
                 os.truncate(self.progress_file, before)
             raise StorageError(self.progress_file, error) from error
+
+    def close(self) -> None:
+        """Leave the folder to others; it also happens when the process ends, however that ends."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _take(self) -> None:
+        """Make the folder this process's own: two that train in it would mix their rows and checkpoints."""
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / LOCK_FILE, "w")  # noqa: SIM115 (open as long as the run)
+        except OSError as error:
+            raise StorageError(self.path / LOCK_FILE, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise ValueError(
+                f"another process trains in {self.path}: wait for it or end it, or give another {self._option}"
+            ) from error
+        self._lock = lock
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         if not self.settings_file.exists():

@@ -152,7 +152,7 @@ class Trainer:
 
         Raises:
             ValueError: the folder holds a run and ``--resume`` was not given, or the other way round, or the run's
-                format or configuration differs.
+                format or configuration differs, or another process trains in it.
             StorageError: it cannot be written.
         """
         state = None
@@ -163,7 +163,7 @@ class Trainer:
                 self.folder.begin(self.config.settings())
         self.processes.wait()
         if self.config.resume and self.processes.rank > 0:
-            state = self.folder.resume(self.config.settings())
+            state = self.folder.checkpoint()
         if state is not None:
             self.ppo.load_state_dict(state["ppo"])
             self.progress = Progress(**state["progress"])
@@ -351,7 +351,8 @@ class Trainer:
         self.folder.append({"steps": steps, "seconds": round(self.progress.seconds, 1), **figures})
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes, and leave the run's folder."""
+        self.folder.close()
         if self.guide is not None:
             self.guide.close()
         self.env.close()

@@ -103,6 +103,7 @@ def test_a_resumed_training_is_the_one_that_was_never_ended(demos: Path, tmp_pat
     folder = RunFolder(tmp_path / "parts")
     folder.begin(first.config.settings(first.demos))
     folder.save(first.state_dict())
+    folder.close()
     second = cloner(demos, tmp_path / "parts", epochs=2, resume=True)
     run(second, FACTS)
     assert second.images_seen == whole.images_seen == 128

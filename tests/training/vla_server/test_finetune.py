@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_rest_is_made_up_for(outc
     assert broken["kept"] == 25
     assert "model" in broken["at_weights"]
     assert "File too large" in broken["at_weights"]
-    assert broken["left"] == ["checkpoint.pt", "config.json", "progress.jsonl"]  # no half of a model
+    assert broken["left"] == [".run.lock", "checkpoint.pt", "config.json", "progress.jsonl"]  # no half of a model
     weights = [folder / name / "model/model.safetensors" for name in ("unbroken", "broken")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
