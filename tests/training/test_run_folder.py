@@ -81,9 +81,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run", "--output")
     first.begin(SETTINGS)
     first.append({"steps": 64})
-    with pytest.raises(
-        ValueError, match=r"another process trains in .*run: wait for it .* another --output"
-    ):
+    with pytest.raises(ValueError, match=r"another process trains in .*run: wait for it .* another --output"):
         second.resume(SETTINGS)
     assert first.progress_file.read_text() == '{"steps": 64}\n'  # no checkpoint yet: it would have dropped this
     assert second.checkpoint() is None  # to read is allowed
