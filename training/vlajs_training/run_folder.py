@@ -152,6 +152,9 @@ class RunFolder:
             raise ValueError(
                 f"another process trains in {self.path}: wait for it or end it, or give another {self._option}"
             ) from error
+        except OSError as error:  # a file system that has no locks
+            lock.close()
+            raise StorageError(self.path / LOCK_FILE, error) from error
         self._lock = lock
 
     def _check_settings(self, settings: dict[str, Any]) -> None:

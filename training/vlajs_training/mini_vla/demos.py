@@ -68,8 +68,8 @@ class DemosConfig:
     randomise_look: bool = True
     """Vary light and camera a little from episode to episode."""
     repaint: bool = True
-    """Vary with the look, in most episodes, the colour and pattern of table and floor: on a table that it never saw, a
-    model stays."""
+    """Vary with the look, in most episodes, the colours of table, floor, cube and goal: where it knows none of them, a
+    model stays where it is."""
     disturb: float = 0.06
     """Share of answers at which the tool begins to be pushed off its way."""
     response: Path = TWIN_RESPONSE
