@@ -96,6 +96,10 @@ class SightSettings:
         reach_m: how far from the object's surface the tool's middle may be where the fingers hold it.
         lifted_m: an object that is held is taken to be off the table where the tool is higher than the object's middle
             would be on the table by this.
+        sunk_m: a free fit may reach below the table's top by this, which is what its distance is uncertain by.
+        hand_m: an object that does not rest on the table is believed where the tool's middle is no further than this
+            from its surface: what nothing holds does not float, it is something else. Things that lie or lean on
+            others, away from the hand, are not reported; a larger value reports them.
         box_off: share of its size by which the detector's box may differ from the fitted object's, at each edge.
         box_off_px: the least such difference that counts.
         max_detections: of one class, the best of which are looked at.
@@ -109,12 +113,15 @@ class SightSettings:
     max_lean_rad: float = 0.2
     reach_m: float = 0.03
     lifted_m: float = 0.02
+    sunk_m: float = 0.03
+    hand_m: float = 0.1
     box_off: float = 0.35
     box_off_px: float = 12.0
     max_detections: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self, "max_plane_px", "max_lean_rad", "reach_m", "lifted_m", "box_off", "box_off_px")
+        _check_positive(self, "max_plane_px", "max_lean_rad", "reach_m", "lifted_m", "sunk_m", "hand_m")
+        _check_positive(self, "box_off", "box_off_px")
         if self.max_detections < 1:
             raise ValueError(f"max_detections is {self.max_detections}, at least 1")
 

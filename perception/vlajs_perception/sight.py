@@ -8,7 +8,7 @@ In this order:
 4. On the table by its box alone, where the keypoints say nothing.
 
 What the gripper holds and has lifted is looked for in the air alone: a lifted object fits on the table too, larger and
-nearer than it is. See ``lifted``.
+nearer than it is. See ``lifted``. In the air away from the hand nothing is believed.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ Fit = Callable[[Keypoints], Estimate]
 
 
 class ImplausibleError(PoseError):
-    """A pose that fits the pixels and cannot be: outside the work area, or of another size."""
+    """A pose that fits the pixels and cannot be: outside the work area, in the table, in mid-air, of another size."""
 
 
 def see(
@@ -60,7 +60,8 @@ def see(
 
     Raises:
         PoseError: no fit holds; the message is that of the one that was tried last.
-        ImplausibleError: outside the work area, or of another size than the object.
+        ImplausibleError: outside the work area, in the table, off it where nothing holds it, or of another size than
+            the object.
     """
     estimate = _fitted(detection, model, view, settings, near_wxyz)
     if not settings.work_area.holds(estimate.position_m):
@@ -69,6 +70,8 @@ def see(
             f"{list(settings.work_area.min_m)} to {list(settings.work_area.max_m)} m: something else, or the camera's "
             "pose is wrong"
         )
+    if estimate.source == "free":  # the others lie on the table
+        _check_support(estimate, model, view, settings)
     if estimate.source != "box":  # whose fit has compared the sizes
         _check_size(detection, estimate, model, view, settings.sight)
     return estimate
@@ -232,6 +235,26 @@ def _off_px(estimate: Estimate, keypoints: Keypoints, settings: FitSettings) -> 
 
 def _near(estimate: Estimate, model: ObjectModel, near_wxyz: ArrayLike) -> Estimate:
     return replace(estimate, quat_wxyz=canonicalise(estimate.quat_wxyz, model.symmetries_wxyz, near_wxyz))
+
+
+def _check_support(estimate: Estimate, model: ObjectModel, view: View, settings: EstimatorSettings) -> None:
+    """That an object in the air is above the table, and near the hand, if it is known where that is."""
+    sight, table = settings.sight, settings.table
+    corners = box_corners(model.half_size_m) @ matrix_of(estimate.quat_wxyz).T + estimate.position_m
+    sunk_m = table.height_m - float(corners[:, 2].min())
+    if sunk_m > sight.sunk_m:
+        raise ImplausibleError(
+            f"{model.name} would reach {sunk_m:.3f} m into the table (limit {sight.sunk_m} m): something smaller on "
+            "it, or keypoints that are off"
+        )
+    if view.tool_in_base is None:
+        return
+    away_m = gap_m(estimate, model, view.tool_in_base[:3, 3])
+    if away_m > sight.hand_m:
+        raise ImplausibleError(
+            f"{model.name} would be off the table, {away_m:.3f} m from the tool (limit {sight.hand_m} m): nothing "
+            "holds it there; something else, or keypoints that are off"
+        )
 
 
 def _check_size(detection: Detection, estimate: Estimate, model: ObjectModel, view: View, sight: SightSettings) -> None:

@@ -26,7 +26,7 @@ from vlajs_perception.estimator import PoseEstimator, Report
 from vlajs_perception.estimator_settings import EstimatorSettings, Target
 from vlajs_perception.objects import ObjectModel, cube, peg
 from vlajs_perception.rigid import quat_of
-from vlajs_perception.sight import best_numbering, see
+from vlajs_perception.sight import ImplausibleError, best_numbering, see
 from vlajs_perception.symmetry import rotation_error_rad
 from vlajs_perception.tool_history import Gripper
 from vlajs_perception.tracker import Status
@@ -118,6 +118,7 @@ def test_the_numbering_that_fits_is_taken_and_the_other_ignored() -> None:
 
 
 UPRIGHT = Rotation.from_euler("y", -90, degrees=True).as_matrix()
+LEANING = Rotation.from_euler("y", 40, degrees=True).as_matrix()
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ UPRIGHT = Rotation.from_euler("y", -90, degrees=True).as_matrix()
         (pose([0.6, 0.0, 0.025], turned(0.4)), {}, AWAY, "plane"),
         # on its end: its middle is half its length up
         (pose([0.6, 0.0, 0.12], turned(0.4) @ UPRIGHT), {}, AWAY, "plane"),
-        # leaning in the air, nobody knows why
-        (pose([0.6, 0.0, 0.2], turned(0.4) @ Rotation.from_euler("y", 40, degrees=True).as_matrix()), {}, AWAY, "free"),
+        # leaning in the air, open fingers at its end
+        (pose([0.6, 0.0, 0.2], turned(0.4) @ LEANING), {}, pose([0.6, 0.0, 0.2], TOOL_DOWN), "free"),
         # level in the air: a hand has closed on it up there
         (pose([0.6, 0.0, 0.2], turned(0.4)), {"grasped": True}, pose([0.6, 0.0, 0.2], TOOL_DOWN), "free"),
         # a hand has closed on something else
@@ -148,6 +149,32 @@ def test_where_an_object_is_decides_the_fit(
         limit_m = 5e-3 if source == "plane" else 0.04  # a camera tells distance badly
         assert np.linalg.norm(estimate.position_m - truth[:3, 3]) < limit_m
         assert rotation_error_rad(estimate.quat_wxyz, quat_of(truth[:3, :3]), PEG.symmetries_wxyz) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("truth", "tool", "message"),
+    [
+        (pose([0.6, 0.0, 0.2], turned(0.4) @ LEANING), AWAY, r"off the table, 0\.\d+ m from the tool \(limit 0\.1 m\)"),
+        # its lower end 0.12 sin 40 + 0.025 cos 40 = 0.096 m beneath its middle, 0.076 m in the table
+        (
+            pose([0.6, 0.0, 0.02], turned(0.4) @ LEANING),
+            pose([0.6, 0.0, 0.02], TOOL_DOWN),
+            r"would reach 0\.0\d+ m into",
+        ),
+    ],
+    ids=["in mid-air", "in the table"],
+)
+def test_what_nothing_holds_up_is_refused(truth: np.ndarray, tool: np.ndarray, message: str) -> None:
+    detection = detection_of(PEG, truth, np.random.default_rng(3), noise_px=0.1)
+    with pytest.raises(ImplausibleError, match=message):
+        see(detection, PEG, view_of(moment(0, truth, tool), []), SETTINGS)
+
+
+def test_where_the_tool_is_not_known_what_is_in_the_air_is_believed() -> None:
+    truth = pose([0.6, 0.0, 0.2], turned(0.4) @ LEANING)
+    detection = detection_of(PEG, truth, np.random.default_rng(3), noise_px=0.1)
+    view = replace(view_of(moment(0, truth), []), tool_in_base=None)
+    assert see(detection, PEG, view, SETTINGS).source == "free"
 
 
 def test_a_slip_is_noticed_and_the_object_found_where_it_lies() -> None:

@@ -17,6 +17,9 @@ from vlajs_perception.rigid import FloatArray, matrix_of, transform
 OBJECT_CLASSES = ("cube", "peg", "box")
 """Classes that have a pose; a goal is a place."""
 
+NO_ARM_M = (0.0, 0.0, 100.0)
+"""Where the tool is taken to be in a picture without an arm: near nothing."""
+
 LYING_M = 1e-6
 """An object whose middle is higher over the table than half its height by more is not on it."""
 
@@ -53,12 +56,14 @@ class Picture:
         image_rgb: (H, W, 3).
         camera: that took it.
         objects: all there are, seen or not.
+        tool_in_base: shape (4, 4), its turn unknown and left out; None in folders from before it was noted.
     """
 
     name: str
     image_rgb: NDArray[np.uint8]
     camera: Camera
     objects: tuple[TrueObject, ...]
+    tool_in_base: FloatArray | None = None
 
 
 def names_in(folder: Path) -> list[str]:
@@ -93,13 +98,24 @@ def _picture(folder: Path, name: str) -> Picture:
         pose = transform(content["camera_position_m"], content["camera_axes"])
         camera = Camera(matrix=np.array(content["matrix"]), camera_in_base=pose)
         objects = tuple(_object(item) for item in content["objects"] if item["class"] in OBJECT_CLASSES)
+        tool_in_base = _tool_of(content)
     except (KeyError, TypeError, ValueError, CameraError) as error:
         raise PicturesError(
             f"{truth} is damaged ({type(error).__name__}: {error}): delete it and render the folder again"
         ) from error
     return Picture(
-        name=name, image_rgb=np.ascontiguousarray(image[..., ::-1], dtype=np.uint8), camera=camera, objects=objects
+        name=name,
+        image_rgb=np.ascontiguousarray(image[..., ::-1], dtype=np.uint8),
+        camera=camera,
+        objects=objects,
+        tool_in_base=tool_in_base,
     )
+
+
+def _tool_of(content: dict[str, Any]) -> FloatArray | None:
+    if "tool_m" not in content:
+        return None
+    return transform(NO_ARM_M if content["tool_m"] is None else content["tool_m"], np.eye(3))
 
 
 def _object(item: dict[str, Any]) -> TrueObject:

@@ -42,8 +42,8 @@ def write_report(folder: Path, data: Path, rows: Sequence[Row]) -> None:
 
 
 def worst(rows: Sequence[Row]) -> list[Row]:
-    """At most a page of rows: reported although absent, then missed or without a fit, then by distance."""
-    order = {"false positive": 0, "missed": 1, "no fit": 1, "measured": 2}
+    """At most a page of rows: measured although absent, then missed or without a fit, then by distance."""
+    order = {"false positive": 0, "missed": 1, "no fit": 1, "measured": 2, "false detection": 3}
     by_badness = sorted(rows, key=lambda row: (order[row.outcome], -np.nan_to_num(row.error_mm)))
     return by_badness[: COLUMNS * ROWS]
 

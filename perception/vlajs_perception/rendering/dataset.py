@@ -5,7 +5,8 @@
     settings.json        seed, size and ranges: what the folder is made of; a folder goes on with the same ones only
     images/000000.jpg
     labels/000000.txt    a line an object: class, box (middle and size), 16 keypoints (u, v, visibility), shares of size
-    truth/000000.json    camera and poses in panda_link0, written last: a picture without it is made again
+    truth/000000.json    camera, poses and the tool's middle in panda_link0 (null: no arm), written last: a picture
+                         without it is made again
     contact_sheet.png    the first pictures with what their labels say
 
 Picture i of a folder follows from (seed, i) and the settings alone.
@@ -26,7 +27,7 @@ from vlajs_perception.rendering.labels import CORNERS, HIDDEN, OUTSIDE, Label, c
 from vlajs_perception.rendering.lens import through_the_lens
 from vlajs_perception.rendering.sapien_world import SapienWorld
 from vlajs_perception.rendering.scene import CLASS_NAMES, Ranges, SceneSample, draw_scene
-from vlajs_perception.rendering.world import World
+from vlajs_perception.rendering.world import ArmPoser, World
 
 Image = NDArray[np.uint8]
 
@@ -94,10 +95,10 @@ def render_dataset(
     missing = [index for index in range(images) if not (folder / "truth" / f"{index:06d}.json").exists()]
     progress(images - len(missing))
     if missing:
-        world = _world_of(settings)
+        world, poser = _world_of(settings), ArmPoser()
         try:
             for index in missing:
-                _render_one(folder, settings, world, index)
+                _render_one(folder, settings, world, poser, index)
                 progress(1)
         finally:
             world.close()
@@ -132,7 +133,9 @@ def _world_of(settings: DatasetSettings) -> World | SapienWorld:
     return kind(settings.width_px, settings.height_px)
 
 
-def _render_one(folder: Path, settings: DatasetSettings, world: World | SapienWorld, index: int) -> None:
+def _render_one(
+    folder: Path, settings: DatasetSettings, world: World | SapienWorld, poser: ArmPoser, index: int
+) -> None:
     sample = draw_scene([settings.seed, index], settings.ranges)
     image, shown = world.render(sample)
     camera = camera_of(sample, settings.width_px, settings.height_px)
@@ -143,7 +146,8 @@ def _render_one(folder: Path, settings: DatasetSettings, world: World | SapienWo
     write_whole(folder / "images" / f"{name}.jpg", _encoded(picture[..., ::-1], ".jpg"))
     lines = [label_line(label, settings.width_px, settings.height_px) for label in labels]
     write_whole(folder / "labels" / f"{name}.txt", "".join(lines).encode())
-    truth = _truth(sample, camera.matrix, [label is not None for _, label in found])
+    tool_m = poser.tool_m(sample).tolist() if sample.arm else None
+    truth = {"tool_m": tool_m} | _truth(sample, camera.matrix, [label is not None for _, label in found])
     write_whole(folder / "truth" / f"{name}.json", json.dumps(truth).encode())
 
 

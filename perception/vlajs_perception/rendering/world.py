@@ -186,7 +186,7 @@ class World:
 
 
 class ArmPoser:
-    """Which joints bring the arm to where a sample has it; renders nothing."""
+    """Where a sample has the arm; renders nothing."""
 
     def __init__(self) -> None:
         """Compile the arm alone.
@@ -199,11 +199,23 @@ class ArmPoser:
 
     def joints_rad(self, sample: SceneSample) -> FloatArray:
         """Shape (9,): arm and fingers."""
+        self._pose(sample)
+        return np.array(self._data.qpos[:9])
+
+    def tool_m(self, sample: SceneSample) -> FloatArray:
+        """Shape (3,): the middle between the fingertips, in ``panda_link0``."""
+        self._pose(sample)
+        return _tool_m(self._data, self._model.body("hand").id)
+
+    def _pose(self, sample: SceneSample) -> None:
         self._data.qpos[:9] = sample.joints_rad
         mujoco.mj_forward(self._model, self._data)
         if sample.reach_m is not None:
             _reach(self._model, self._data, sample.reach_m)
-        return np.array(self._data.qpos[:9])
+
+
+def _tool_m(data: Any, hand: int) -> FloatArray:
+    return np.asarray(data.xpos[hand] + _TOOL_IN_HAND_M * data.xmat[hand].reshape(3, 3)[:, 2], dtype=np.float64)
 
 
 def _reach(model: Any, data: Any, target_m: FloatArray) -> None:
@@ -212,8 +224,7 @@ def _reach(model: Any, data: Any, target_m: FloatArray) -> None:
     jacobian = np.zeros((3, model.nv))
     target = np.maximum(target_m, [-1.0, -1.0, _MIN_HEIGHT_M])
     for _ in range(40):
-        rotation = data.xmat[hand].reshape(3, 3)
-        tool = data.xpos[hand] + _TOOL_IN_HAND_M * rotation[:, 2]
+        tool = _tool_m(data, hand)
         error = target - tool
         if np.linalg.norm(error) < 2e-3:
             return

@@ -1,6 +1,7 @@
 """``vlajs perception check`` on rendered pictures, with a detector that knows the truth and adds to it."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.seen_episode import detection_of
-from vlajs_perception.checking.accuracy import Row, check
+from vlajs_perception.checking.accuracy import LOOKED_FOR, Row, check
 from vlajs_perception.checking.commands import ANYWHERE, CheckConfig, run
 from vlajs_perception.checking.commands import check as command
 from vlajs_perception.checking.pictures import Picture, PicturesError, names_in, pictures
@@ -17,6 +18,7 @@ from vlajs_perception.detection.detection import Detection
 from vlajs_perception.estimator_settings import EstimatorSettings
 from vlajs_perception.rendering.dataset import DatasetSettings, render_dataset
 from vlajs_perception.rendering.scene import Ranges
+from vlajs_perception.rigid import transform
 
 SETTINGS = EstimatorSettings(work_area=ANYWHERE)
 COUNT = 8
@@ -26,10 +28,16 @@ class Knowing:
     """Answers from the truth, by the picture's bytes."""
 
     def __init__(
-        self, known: list[Picture], *, noise_px: float = 0.5, ghost: bool = False, blind: bool = False
+        self,
+        known: list[Picture],
+        *,
+        noise_px: float = 0.5,
+        ghost: bool = False,
+        double: bool = False,
+        blind: bool = False,
     ) -> None:
         self.known = {picture.image_rgb.tobytes(): picture for picture in known}
-        self.noise_px, self.ghost, self.blind = noise_px, ghost, blind
+        self.noise_px, self.ghost, self.double, self.blind = noise_px, ghost, double, blind
         self.rng = np.random.default_rng(4)
 
     def detect(self, image_rgb: np.ndarray) -> list[Detection]:
@@ -41,6 +49,11 @@ class Knowing:
                 Detection(name=name, score=0.6, box_px=found[0].box_px, numberings=found[0].numberings)
                 for name in absent
             ]
+        if self.double and "peg" in absent:  # one that lies where there is none
+            height, width = image_rgb.shape[:2]
+            middle_m = picture.camera.on_plane((width / 2, height / 2), float(LOOKED_FOR["peg"].half_size_m[2]))
+            lies = transform(middle_m, np.eye(3))
+            found.append(detection_of(LOOKED_FOR["peg"], lies, self.rng, noise_px=self.noise_px, camera=picture.camera))
         return found
 
     def of(self, picture: Picture, item: object) -> Detection:
@@ -97,12 +110,36 @@ def test_a_camera_off_by_a_known_distance_gives_that_error(known: list[Picture])
 def test_what_is_missed_or_made_up_is_counted(known: list[Picture]) -> None:
     rows, _ = check(known, Knowing(known, blind=True), SETTINGS, table_only=False)
     assert {row.outcome for row in rows} == {"missed"}
+    # another object's corners, called a peg, are detected and never a peg's
     rows, summaries = check(known, Knowing(known, ghost=True), SETTINGS, table_only=False)
     told = sum(
         any(item.labelled for item in p.objects) and all(item.name != "peg" for item in p.objects) for p in known
     )
-    assert next(item for item in summaries if item.name == "peg").false_positives == told > 0
+    pegs = next(item for item in summaries if item.name == "peg")
+    assert (pegs.false_detections, pegs.false_positives) == (told, 0)
+    assert told > 0
+    # a peg's corners where there is no peg are a false pose
+    rows, summaries = check(known, Knowing(known, double=True), SETTINGS, table_only=False)
+    without = sum(all(item.name != "peg" for item in p.objects) for p in known)
+    assert next(item for item in summaries if item.name == "peg").false_positives == without > 0
     assert worst(rows)[0].outcome == "false positive"
+
+
+def test_what_no_hand_holds_is_not_measured_in_the_air(known: list[Picture]) -> None:
+    """The pictures have no arm: with the hand known, a free fit is refused; the one that lies is measured."""
+    floating = [
+        replace(p, objects=tuple(replace(item, lies=True) for item in p.objects))  # pretend that they were to lie
+        for p in known
+    ]
+    lifted = {p.name for p in known if any(o.labelled and not o.lies and o.name == "cube" for o in p.objects)}
+    rows, _ = check(floating, Knowing(known, noise_px=0.1), SETTINGS, table_only=True)
+    outcomes = {row.picture: row.outcome for row in rows if row.name == "cube"}
+    assert lifted
+    assert {outcomes[name] for name in lifted} == {"no fit"}
+    assert {outcome for name, outcome in outcomes.items() if name not in lifted} == {"measured"}
+    unknown = [replace(p, tool_in_base=None) for p in floating]
+    rows, _ = check(unknown, Knowing(known, noise_px=0.1), SETTINGS, table_only=True)
+    assert {row.outcome for row in rows if row.name == "cube" and row.picture in lifted} == {"measured"}
 
 
 def test_the_worst_come_first() -> None:
