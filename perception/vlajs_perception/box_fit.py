@@ -64,7 +64,8 @@ def fit_box(
     jacobian = fitted.jacobian[0]
     to_plane = np.linalg.inv(jacobian[:, :2])
     free = np.zeros((3, 3))
-    free[:2, :2] = to_plane @ (spread + settings.box_std_px**2 * np.eye(2)) @ to_plane.T
+    by_detector = np.diag(settings.box_std_px**2 + (settings.box_std * (box[2:] - box[:2])) ** 2)
+    free[:2, :2] = to_plane @ (spread + by_detector) @ to_plane.T
     free[2, 2] = UNOBSERVED_RAD**2
     by_table = np.zeros((3, 3))
     by_table[:2] = -to_plane @ jacobian[:, 2:5]

@@ -38,7 +38,8 @@ class FitSettings:
         noise_floor_px: standard deviation of a keypoint of confidence 1 in u and in v, if the residuals claim less.
         huber_px: distance of a keypoint from its projection up to which its square counts, beyond it its length.
         outlier_px: keypoints further off than this are not counted as used.
-        box_std_px: standard deviation of the box's centre, besides what the unknown yaw adds.
+        box_std_px: standard deviation of the box's centre, besides what its size and the unknown yaw add.
+        box_std: the same as a share of the box's width and height, each for its direction.
         box_tolerance: part by which the box may be larger or smaller than the object can look.
 
     Raises:
@@ -50,7 +51,8 @@ class FitSettings:
     noise_floor_px: float = 0.5
     huber_px: float = 3.0
     outlier_px: float = 8.0
-    box_std_px: float = 2.0
+    box_std_px: float = 1.0
+    box_std: float = 0.03  # root mean square of the shipped detector's on its validation pictures
     box_tolerance: float = 0.25
 
     def __post_init__(self) -> None:
