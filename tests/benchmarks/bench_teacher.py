@@ -28,7 +28,6 @@ from vlajs.policy.response import ControllerResponse
 from vlajs.vla.backend import VlaConfig
 from vlajs.vla.client import VlaClient
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.mini_vla.dataset import load_demonstrations
 from vlajs_training.mini_vla.model import MiniVla, load_mini_vla, load_model
 from vlajs_training.mini_vla.network import NetworkConfig
@@ -36,7 +35,8 @@ from vlajs_training.mini_vla.train import Cloner
 from vlajs_training.mini_vla.weights import convention_of, save_weights
 from vlajs_training.randomisation import get_randomisation
 from vlajs_training.rendered_view import CameraView, RenderedView, RenderError
-from vlajs_training.teachers import make_teacher
+from vlajs_training.responses import TWIN_RESPONSE
+from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.teachers.seeing import BlankView, View
 from vlajs_training.vla_server.options import ModelOptions
 

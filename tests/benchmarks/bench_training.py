@@ -19,9 +19,10 @@ import torch
 
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import Backend, TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE, make_environment
+from vlajs_training.evaluate import make_environment
 from vlajs_training.ppo import PPO, PPOConfig
 from vlajs_training.randomisation import get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.parallel import ParallelVectorEnv
 from vlajs_training.simulation.vector import VectorEnv
 from vlajs_training.tasks import DEFINITIONS

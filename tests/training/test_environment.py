@@ -11,8 +11,8 @@ import torch
 from vlajs.policy.contract import terms
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.randomisation import PRESETS, Randomisation, get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 
 RESPONSE = ControllerResponse.from_yaml(TWIN_RESPONSE)
 NONE = Randomisation()

@@ -10,20 +10,19 @@ import torch
 from vlajs.policy.response import ControllerResponse
 from vlajs.twin.scene import FRONT_AT_M, FRONT_FOVY_DEG, FRONT_POSITION_M
 from vlajs_training import rendered_view
+from vlajs_training.camera_view import CameraView, maniskill_camera
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.randomisation import get_randomisation
 from vlajs_training.rendered_view import (
     PLAIN,
-    CameraView,
     Look,
     RenderedView,
     RenderError,
     draw_look,
     draw_pattern,
     draw_vivid,
-    maniskill_camera,
 )
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.headless import renderer_available
 from vlajs_training.tasks import get_definition
 

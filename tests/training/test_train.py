@@ -16,16 +16,17 @@ import pytest
 import torch
 import tyro
 
-import vlajs_training.teachers as teachers_module
 from tests.support.fake_training import Teachers, make_vector_env
 from tests.support.reach_zero import ReachZero
 from tests.support.teachers import DESCRIPTION, CountingTeacher, raises
 from vlajs.policy.bundle import load_bundle
 from vlajs_training import evaluate, train, trainer
-from vlajs_training.evaluate import TWIN_RESPONSE, EvaluateConfig, Evaluation, run_episodes, wilson95
+from vlajs_training.evaluate import EvaluateConfig, Evaluation, run_episodes, wilson95
 from vlajs_training.export import to_bundle
 from vlajs_training.ppo import ActorCritic, ObservationNormaliser, PPOConfig
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.tasks import get_definition
+from vlajs_training.teachers import factory
 from vlajs_training.train_config import TrainConfig
 
 TINY = ["--num-envs", "4", "--workers", "1", "--validation-episodes", "4", "--report-episodes", "0", "--no-video"]
@@ -268,7 +269,7 @@ def test_refusals_before_anything_runs(
     foreign = CountingTeacher(dataclasses.replace(DESCRIPTION, convention="tool_euler"))
     monkeypatch.setattr(trainer, "make_teacher", lambda *args, **kwargs: foreign)
     assert "teacher 'fake' speaks 'tool_euler', training reads 'base_delta'" in refused("--method", "vlajs")
-    monkeypatch.setattr(trainer, "make_teacher", teachers_module.make_teacher)
+    monkeypatch.setattr(trainer, "make_teacher", factory.make_teacher)
     assert "unknown teacher 'oracle': known teachers are" in refused("--method", "vlajs", "--teacher", "oracle")
     with pytest.raises(SystemExit):
         train.main([*CHEAP, "--method", "magic"])

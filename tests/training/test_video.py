@@ -10,9 +10,9 @@ import torch
 
 from vlajs.policy.response import ControllerResponse
 from vlajs_training import video
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.export import to_bundle
 from vlajs_training.ppo import ActorCritic, ObservationNormaliser, PPOConfig
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation import headless
 from vlajs_training.simulation.vector import StepResult
 from vlajs_training.tasks import get_definition

@@ -75,3 +75,13 @@ def _is_like(value: object, like: object) -> bool:
         return isinstance(value, list) and len(value) == len(like) and all(map(_is_like, value, like))
     kind = int if isinstance(like, int) else (int, float)
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def maniskill_camera(task: str) -> CameraView:
+    """ManiSkill 3.0.1's camera for people in a task, at 256 x 256: weights fine-tuned on its demonstrations know it."""
+    places = {
+        "poke_cube": ((1.215, 0.7, 0.6), (0.815, 0.2, 0.35)),
+        "peg_insertion_side": ((1.115, -0.5, 0.8), (0.665, -0.1, 0.4)),
+    }
+    position_m, at_m = places.get(task, ((1.215, 0.7, 0.6), (0.615, 0.0, 0.35)))
+    return CameraView(position_m=position_m, at_m=at_m, fovy_deg=57.3, width_px=256, height_px=256)

@@ -22,12 +22,10 @@ from vlajs.policy.contract import ContractError
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import Backend, TaskEnvironment
 from vlajs_training.randomisation import Randomisation, get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.parallel import ParallelVectorEnv, WorkerError
 from vlajs_training.simulation.vector import VectorEnv
 from vlajs_training.tasks import get_definition
-
-TWIN_RESPONSE = Path(__file__).parent / "responses" / "twin.yaml"
-"""Response of bridge and twin, written by ``vlajs identify``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ never worth less than lingering; the state-independent standard deviation starts
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from vlajs.policy.bundle import NORMALISED_CLIP
 from vlajs_training.distributed import SINGLE, Processes
 from vlajs_training.guidance import Guide
 from vlajs_training.ranges import BELOW_ONE, INFINITY, require_range
-from vlajs_training.simulation.vector import VectorEnv
+
+if TYPE_CHECKING:  # configurations are read where no simulator is needed
+    from vlajs_training.simulation.vector import VectorEnv
 
 
 class TrainingError(RuntimeError):
@@ -233,7 +235,7 @@ class PPO:
 
     def __init__(
         self,
-        env: VectorEnv,
+        env: "VectorEnv",
         config: PPOConfig,
         device: torch.device,
         guide: Guide | None = None,

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import tyro
 
 from vlajs.policy.response import ControllerResponse
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.guidance import METHODS, GuidanceConfig, MethodName, deactivation_reward
 from vlajs_training.ppo import PPOConfig
 from vlajs_training.ranges import INFINITY, require_range
-from vlajs_training.teachers import VlaTeacherConfig, calibrated, default_magnitude
+from vlajs_training.responses import TWIN_RESPONSE
+from vlajs_training.teachers.defaults import calibrated, default_magnitude
+from vlajs_training.teachers.vla_config import VlaTeacherConfig
 
 DEFAULT_STEPS = {"push_cube": 150_000, "push_cube_v2": 150_000}
 DEFAULT_STEPS_OTHERWISE = 800_000

@@ -26,7 +26,7 @@ from vlajs_training.run_folder import RunFolder, StorageError
 from vlajs_training.simulation.parallel import ParallelVectorEnv
 from vlajs_training.simulation.vector import VectorEnv
 from vlajs_training.tasks import TaskDefinition, get_definition
-from vlajs_training.teachers import make_teacher
+from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.train_config import TrainConfig
 
 VALIDATION_SEED = 500_000

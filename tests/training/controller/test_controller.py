@@ -15,8 +15,8 @@ from vlajs.policy.response import ControllerResponse
 from vlajs_training.controller.arm import JOINT_VELOCITY_LIMIT_RAD_S
 from vlajs_training.controller.response import ResponseFilter
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.randomisation import get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.rotations import quat_from_rotvec, quaternion_multiply, rotvec_between
 
 NUM_ENVS = 4

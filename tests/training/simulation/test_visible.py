@@ -8,8 +8,8 @@ import torch
 
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.randomisation import get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation import make_simulation, reset_all
 from vlajs_training.simulation.visible import show, visible_state
 

@@ -10,12 +10,12 @@ import torch
 from tests.support.teachers import DESCRIPTION, CountingTeacher
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.randomisation import get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.vector import StepResult
 from vlajs_training.tasks import get_definition
-from vlajs_training.teachers import make_teacher
 from vlajs_training.teachers.alone import action_of, decisions_per_answer, run_alone
+from vlajs_training.teachers.factory import make_teacher
 
 
 def test_an_answer_covers_two_decisions_of_two_ticks() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from tests.training.teachers.scenes import see
 from vlajs_training.tasks import get_definition
-from vlajs_training.teachers import make_teacher
 from vlajs_training.teachers.alone import decisions_per_answer
 from vlajs_training.teachers.calibration import read_levels
+from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.teachers.scripted import ScriptedTeacher
 from vlajs_training.teachers.scripts import SCRIPTS
 from vlajs_training.teachers.teacher import Teacher, TeacherError, check_answer, check_description
@@ -159,7 +159,7 @@ def test_make_teacher_refuses(make: Callable[[object], Teacher], message: str) -
 
 def test_a_task_without_script_or_calibration_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     definition = get_definition("push_cube")
-    monkeypatch.setattr("vlajs_training.teachers.read_levels", dict)
+    monkeypatch.setattr("vlajs_training.teachers.defaults.read_levels", dict)
     with pytest.raises(ValueError, match="not calibrated for 'push_cube': run `vlajs teacher calibrate push_cube`"):
         make_teacher("scripted", definition, num_envs=1, seed=0)
     monkeypatch.delitem(SCRIPTS, "push_cube")

@@ -10,16 +10,17 @@ from tests.support.mini_vla import FACTS, phrase_rows, tiny_config, write_demos
 from tests.support.teachers import DESCRIPTION
 from tests.support.vla_models import MeanModel, serving
 from vlajs.cli import dispatch
+from vlajs_training.camera_view import CameraView, maniskill_camera
 from vlajs_training.guidance import METHODS, GuidanceConfig, Guide
 from vlajs_training.mini_vla.dataset import load_demonstrations
 from vlajs_training.mini_vla.train import Cloner
 from vlajs_training.mini_vla.weights import save_weights
-from vlajs_training.rendered_view import CameraView, maniskill_camera
 from vlajs_training.tasks import get_definition
-from vlajs_training.teachers import VlaTeacherConfig, make_teacher
 from vlajs_training.teachers import vla as module
+from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.teachers.seeing import BlankView, SeeingTeacher
 from vlajs_training.teachers.teacher import TeacherError
+from vlajs_training.teachers.vla_config import VlaTeacherConfig
 from vlajs_training.train_config import TrainConfig
 
 PUSH = get_definition("push_cube")

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from vlajs.files import write_atomically
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import TaskEnvironment
-from vlajs_training.evaluate import TWIN_RESPONSE
 from vlajs_training.export import environment_facts
 from vlajs_training.mini_vla.demo_folder import (
     FORMAT,
@@ -37,10 +36,11 @@ from vlajs_training.mini_vla.phrasings import PHRASINGS
 from vlajs_training.randomisation import get_randomisation
 from vlajs_training.ranges import require_range
 from vlajs_training.rendered_view import NO_RENDERER, PLAIN, CameraView, RenderedView, RenderError, draw_look
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.headless import renderer_available
 from vlajs_training.tasks import TaskDefinition, get_definition
-from vlajs_training.teachers import make_teacher
 from vlajs_training.teachers.alone import action_of, decisions_per_answer
+from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.teachers.scripted import RATE_HZ
 
 ALL = "all"

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from vlajs.files import write_atomically
 from vlajs.policy.response import ControllerResponse
-from vlajs_training.evaluate import TWIN_RESPONSE, make_environment, wilson95
+from vlajs_training.evaluate import make_environment, wilson95
 from vlajs_training.randomisation import get_randomisation
+from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.parallel import ParallelVectorEnv
 from vlajs_training.simulation.vector import VectorEnv
 from vlajs_training.tasks import TaskDefinition, get_definition
-from vlajs_training.teachers import make_teacher
 from vlajs_training.teachers.alone import Solved, run_alone
 from vlajs_training.teachers.calibration import (
     LEVELS_FILE,
@@ -28,6 +28,7 @@ from vlajs_training.teachers.calibration import (
     read_levels,
     search_level,
 )
+from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.teachers.scripted import RATE_HZ
 from vlajs_training.teachers.teacher import Teacher
 

@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from vlajs.geometry import FloatArray, clamp_norm
 from vlajs.policy.contract import ObservationTerm, terms
 from vlajs_training.tasks import TaskDefinition
+from vlajs_training.teachers.defaults import MAGNITUDE
 from vlajs_training.teachers.degradation import HEIGHT_SHARE, Degradation, DrawSource
 from vlajs_training.teachers.script import Script, Seen, advise, phase_of
 from vlajs_training.teachers.teacher import BASE_DELTA, TeacherDescription, TeacherError
 
 RATE_HZ = 5.0
 """How often a vision-language-action model of 7 billion parameters answers on one GPU, about."""
-MAGNITUDE = 2.0
-"""Scale a scripted teacher speaks in unless told otherwise, as a multiple of what the student would have to do."""
 
 
 class ScriptedTeacher:
