@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.session_graph import FakeGraph, make_header, make_settings
+from vlajs.nodes import session_cli
 from vlajs.session.conditions import CONDITIONS, USUAL_CAMERA, Condition, TrialDisturbance, condition_named
 from vlajs.session.journal import SessionFolder
 from vlajs.session.plan import plan_trials
@@ -73,6 +74,31 @@ def test_the_table_sets_each_condition_beside_the_undisturbed(tmp_path: Path) ->
         ("undisturbed", "2", "camera"),
         ("dim", "1", "camera"),
     ]
+
+
+def test_every_session_is_launched_with_the_same_words_begun_or_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = []
+
+    def run(*args: object, condition: str, launch_args: tuple[str, ...], **others: object) -> int:
+        given.append(("run", condition, launch_args))
+        session(tmp_path, condition, {})
+        return 0
+
+    def resume(folder: Path, checkpoint: Path, launch_args: tuple[str, ...]) -> int:
+        given.append(("resume", folder.name, launch_args))
+        return 0
+
+    monkeypatch.setattr(session_cli, "run", run)
+    monkeypatch.setattr(session_cli, "resume", resume)
+    session(tmp_path, "undisturbed", {})
+    words = ("speed:=0.4",)
+    bundle = Path("policy.safetensors")
+    names = ("undisturbed", "dim")
+    assert session_cli.robustness("push_cube", bundle, 3, 7, names, tmp_path, launch_args=words) == 0
+    assert given == [("resume", "undisturbed", words), ("run", "dim", words)]
+    assert capsys.readouterr().out.count("RESULT task=push_cube condition=") == 2
 
 
 def test_sessions_of_two_experiments_make_no_table(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def robustness(
     folder: Path | None = None,
     pose_source: PoseSource = "camera",
     record: bool = False,
+    launch_args: tuple[str, ...] = (),
 ) -> int:
     """Run a session on the twin under each condition, on the same scenes, and compare their success.
 
@@ -152,6 +153,7 @@ def robustness(
         folder: where the sessions are kept, each in a folder named after its condition; a new one under sessions/.
         pose_source: as for `run`; with "truth" only pushes make a difference.
         record: whether to record each trial's raw messages to MCAP.
+        launch_args: key:=value words for what is launched, such as speed:=0.4 where two cores cannot see in real time.
     """
     for name in conditions:
         if condition_named(name).needs_camera and pose_source != "camera":
@@ -162,7 +164,7 @@ def robustness(
         print(f"== {name}: {CONDITIONS[name].summary}", flush=True)
         at = folder / name
         if (at / "session.json").is_file():
-            code = resume(at, checkpoint)
+            code = resume(at, checkpoint, launch_args=launch_args)
         else:
             code = run(
                 task,
@@ -174,6 +176,7 @@ def robustness(
                 record=record,
                 pose_source=pose_source,
                 condition=name,
+                launch_args=launch_args,
             )
         if code != 0:
             return code
