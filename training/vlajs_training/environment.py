@@ -23,6 +23,16 @@ from vlajs_training.tasks.terms import BatchPose, BatchState, assemble
 
 Backend = Literal["batched_cpu", "stock_cpu", "cuda"]
 
+REFLEX_N = 20.0
+"""A fingertip pressed on from below by more than this has landed on an object: 40 to 160 N where one does, at most 6 N
+where it grasps. The bridge has the arm stop at 40 N, which the twin reaches 10 ms after the touch."""
+
+REFLEX_REWARD = 0.0
+"""For ever after, since the episode ends: less than whatever a policy that keeps off would get."""
+
+SKILL_EPISODES = 200
+"""Over about so many episodes the share of successes is taken, see ``reflexes_from_success``."""
+
 MANISKILL_SUCCESS_REWARD = 1.0
 """Normalised dense reward of success in every task: ManiSkill divides by what it pays for it."""
 
@@ -30,8 +40,8 @@ MANISKILL_SUCCESS_REWARD = 1.0
 class TaskEnvironment:
     """N environments of one task (``VectorEnv``).
 
-    An episode ends when the task succeeds (``terminated``) or at the horizon (``truncated``); either resets that
-    environment at once, and ``StepResult.final_observation`` keeps the last one before the reset.
+    An episode ends when the task succeeds or an arm's reflex stops it (``terminated``), or at the horizon
+    (``truncated``); either resets that environment at once, and ``StepResult.final_observation`` keeps the last one before the reset.
     """
 
     def __init__(
@@ -44,6 +54,7 @@ class TaskEnvironment:
         backend: Backend = "batched_cpu",
         end_at_success: bool = True,
         random_ages: bool = False,
+        reflexes_from_success: float | None = None,
         seed: int = 0,
         reward: str = "dense",
         protocol: str = "standard",
@@ -60,6 +71,9 @@ class TaskEnvironment:
             end_at_success: terminate at success; otherwise episodes run to the horizon.
             random_ages: after a reset of all, give every environment a random age, so that episodes do not all end in
                 the same step and every rollout sees every phase of the task.
+            reflexes_from_success: an episode in which a fingertip lands on an object fails, as the arm's reflex stops it,
+                once this share of recent episodes succeeds: earlier that would teach not to come near. 0 from the first
+                one; None never.
             seed: of everything drawn here; simulation and randomisation draw from separate streams.
             reward: ``dense`` or ``sub_optimal``.
             protocol: ``standard`` or ``long``.
@@ -74,6 +88,9 @@ class TaskEnvironment:
         self.action_size = 7
         self.end_at_success = end_at_success
         self.random_ages = random_ages
+        self._reflexes_from_success = reflexes_from_success
+        self._reflexes = reflexes_from_success == 0.0
+        self._skill = 0.0
         self.response = response
         self.simulation = make_simulation(
             self.definition.maniskill_id,
@@ -125,21 +142,25 @@ class TaskEnvironment:
         """
         action = torch.from_numpy(actions.astype(np.float32)).to(self.device)
         succeeded = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        stopped = torch.zeros_like(succeeded)
         for _ in range(self.definition.action.ticks_per_action):
             self._actions.push(action.clamp(-1.0, 1.0))
             _, simulated, _, _, info = self.simulation.step(self._actions.read())
-            succeeded |= info["success"]
+            stopped |= self._in_reflex() & ~succeeded
+            succeeded |= info["success"] & ~stopped
         state = self.state()
         simulated = torch.where(succeeded, MANISKILL_SUCCESS_REWARD, simulated)
         reward = self._reward(simulated, state, action, {**info, "success": succeeded})
+        reward = torch.where(stopped, REFLEX_REWARD, reward)
         self._sensing.advance(state)
         success = succeeded.cpu().numpy()
         observation = self._observe(state)
         truncated = (self.simulation.elapsed_steps >= self.definition.horizon_steps).cpu().numpy()
-        terminated = success & self.end_at_success
+        terminated = (success & self.end_at_success) | stopped.cpu().numpy()
         final = observation
         done = np.nonzero(terminated | truncated)[0]
         if len(done):
+            self._learn_skill(success[done])
             final = observation.copy()
             index = torch.as_tensor(done, device=self.device)
             partial_reset(self.simulation, index)
@@ -195,6 +216,25 @@ class TaskEnvironment:
     def close(self) -> None:
         """Free the simulation."""
         self.simulation.close()
+
+    def _in_reflex(self) -> torch.Tensor:
+        """Whether (N,) a fingertip has come down on an object, which no arm survives."""
+        stopped = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        if self._reflexes:
+            agent: Any = self.simulation.agent
+            for name in self.definition.reflex_on:
+                item = self.definition.objects[name](self.simulation)
+                for finger in (agent.finger1_link, agent.finger2_link):
+                    force_n = self.simulation.scene.get_pairwise_contact_forces(finger, item)
+                    stopped |= force_n[:, 2] > REFLEX_N
+        return stopped
+
+    def _learn_skill(self, success: np.ndarray) -> None:
+        """Episodes have ended, successfully or not (M,): reflexes begin, for good, once enough of them succeed."""
+        weight = min(1.0, len(success) / SKILL_EPISODES)
+        self._skill += weight * (float(success.mean()) - self._skill)
+        if self._reflexes_from_success is not None and self._skill >= self._reflexes_from_success:
+            self._reflexes = True
 
     def _reward(
         self, simulated: torch.Tensor, state: BatchState, action: torch.Tensor, info: dict[str, torch.Tensor]

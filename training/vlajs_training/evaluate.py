@@ -127,6 +127,7 @@ def make_environment(
     backend: Backend,
     end_at_success: bool,
     random_ages: bool = False,
+    reflexes_from_success: float | None = None,
 ) -> TaskEnvironment:
     """Factory for worker processes."""
     return TaskEnvironment(
@@ -139,6 +140,7 @@ def make_environment(
         backend=backend,
         end_at_success=end_at_success,
         random_ages=random_ages,
+        reflexes_from_success=reflexes_from_success,
         seed=worker,
     )
 
@@ -166,6 +168,7 @@ def evaluate_bundle(bundle: PolicyBundle, config: EvaluateConfig) -> Evaluation:
         randomisation=get_randomisation(config.randomise),
         backend=config.backend,
         end_at_success=False,
+        reflexes_from_success=0.0,
     )
     env = ParallelVectorEnv(factory, config.workers)
     try:

@@ -26,6 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "workers": (1, INFINITY),
     "validate_every": (1, INFINITY),
     "validate_from_success": (-INFINITY, 1.0),
+    "reflexes_from_success": (0.0, 1.0),
     "validation_episodes": (1, INFINITY),
     "report_episodes": (0, INFINITY),
     "checkpoint_every_s": (0.0, INFINITY),
@@ -74,6 +75,10 @@ class TrainConfig:
     validates from the start, as curves to be compared need it."""
     validate_held: bool = False
     """Let validation episodes go on after success, to measure whether it is held at the horizon; slower."""
+    reflexes_from_success: float = 0.5
+    """From this share of successes on, exploring episodes in which a fingertip lands on the object end as failures, as an
+    arm's reflex ends them; before, that would teach not to come near. Of tasks that grasp from above; validation and
+    report always count them as failures."""
     validation_episodes: int = 256
     """Episodes in a validation, on seeds of their own; the best validation chooses the bundle."""
     report_episodes: int = 200

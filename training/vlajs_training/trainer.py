@@ -46,9 +46,9 @@ class Progress:
 
 
 def make_vector_env(
-    config: TrainConfig, *, num_envs: int, device: torch.device, random_ages: bool, end_at_success: bool = True
+    config: TrainConfig, *, num_envs: int, device: torch.device, exploring: bool, end_at_success: bool = True
 ) -> VectorEnv:
-    """Training or validation environments: worker processes on the CPU, one batch on the GPU."""
+    """Environments to explore in, or to validate in: worker processes on the CPU, one batch on the GPU."""
     factory = partial(
         make_environment,
         task=config.task,
@@ -59,7 +59,8 @@ def make_vector_env(
         randomisation=get_randomisation(config.randomise),
         backend="batched_cpu" if device.type == "cpu" else "cuda",
         end_at_success=end_at_success,
-        random_ages=random_ages,
+        random_ages=exploring,
+        reflexes_from_success=config.reflexes_from_success if exploring else 0.0,
     )
     if device.type == "cuda":
         return factory(0)
@@ -92,14 +93,14 @@ class Trainer:
         torch.manual_seed(config.seed)
         np.random.seed(config.seed)  # noqa: NPY002 - ManiSkill draws from the global generator
         self.guide = self._make_guide(num_envs)
-        self.env = make_vector_env(config, num_envs=num_envs, device=self.device, random_ages=True)
+        self.env = make_vector_env(config, num_envs=num_envs, device=self.device, exploring=True)
         self.validation_env: VectorEnv | None = None
         if self.processes.rank == 0:
             self.validation_env = make_vector_env(
                 config,
                 num_envs=num_envs,
                 device=self.device,
-                random_ages=False,
+                exploring=False,
                 end_at_success=not config.validate_held,
             )
         self.ppo = PPO(self.env, config.ppo, self.device, self.guide, self.processes)

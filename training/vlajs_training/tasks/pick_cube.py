@@ -55,6 +55,7 @@ PICK_CUBE = TaskDefinition(
     horizon_steps=100,
     objects={"cube": attrgetter("cube")},
     goal=attrgetter("goal_site"),
+    reflex_on=("cube",),
     shaping=_shaping,
     sub_optimal=carried,
 )
