@@ -10,9 +10,10 @@ import torch
 
 from vlajs.policy.contract import terms
 from vlajs.policy.response import ControllerResponse
-from vlajs_training.environment import TaskEnvironment
+from vlajs_training.environment import REFLEX_REWARD, TaskEnvironment
 from vlajs_training.randomisation import PRESETS, Randomisation, get_randomisation
 from vlajs_training.responses import TWIN_RESPONSE
+from vlajs_training.tasks.terms import axis_of
 
 RESPONSE = ControllerResponse.from_yaml(TWIN_RESPONSE)
 NONE = Randomisation()
@@ -73,6 +74,54 @@ def test_success_in_the_first_tick_of_a_decision_is_paid(
     assert result.success.tolist() == result.terminated.tolist() == [True, False]
     assert result.reward[0] == expected
     assert result.reward[1] < 0.5
+
+
+def come_down(env: TaskEnvironment, beside_m: float, decisions: int = 40) -> tuple[list[bool], list[float], float]:
+    """Come down with open fingers, the first environment's tool beside its cube's middle along the closing axis.
+
+    Returns its ``terminated`` of each decision up to the first that is set, the rewards, and how high the tool ended
+    over the cube's middle.
+    """
+    env.reset(3)
+    ended, rewards = [], []
+    for _ in range(decisions):
+        state = env.state()
+        off_m = state.cube_position_m - state.tcp_position_m
+        off_m = (off_m + beside_m * axis_of(state.tcp_wxyz, 1)).numpy()
+        aside_m = float(np.linalg.norm(off_m[0, :2]))
+        off_m[:, 2] = off_m[:, 2] if aside_m < 0.003 else 0.0  # first to its place, then down
+        action = np.zeros((2, 7), np.float32)
+        action[:, :3], action[:, 6] = np.clip(off_m / 0.03, -1.0, 1.0), 1.0
+        over_m = float((state.tcp_position_m - state.cube_position_m)[0, 2])
+        result = env.step(action)
+        ended.append(bool(result.terminated[0]))
+        rewards.append(float(result.reward[0]))
+        if ended[-1]:
+            break
+    return ended, rewards, over_m
+
+
+def test_a_fingertip_that_lands_on_the_cube_ends_the_episode_as_a_failure() -> None:
+    # open fingers are 80 mm apart and 20 mm thick: 50 mm to a side one is over the cube's middle
+    ended, rewards, over_m = come_down(make(reflexes_from_success=0.0), 0.05)
+    assert ended[-1]
+    assert rewards[-1] == REFLEX_REWARD < rewards[-2]
+    assert over_m > 0.02, "the finger came to the cube's top, 20 mm over its middle"
+    # with the fingers beside the cube the tool comes down to it
+    ended, _, over_m = come_down(make(reflexes_from_success=0.0), 0.0)
+    assert not any(ended)
+    assert over_m < 0.01
+
+
+def test_reflexes_begin_once_enough_episodes_succeed() -> None:
+    assert not any(come_down(make(), 0.05)[0])
+    env = make(reflexes_from_success=0.5)
+    env._learn_skill(np.array([True] * 100))  # half of the weight of all: 0.5 * 1
+    assert env._skill == pytest.approx(0.5)
+    assert come_down(env, 0.05)[0][-1]
+    env = make(reflexes_from_success=0.5)
+    env._learn_skill(np.array([True] * 98 + [False] * 2))  # 0.5 * 0.98
+    assert not any(come_down(env, 0.05)[0])
 
 
 def test_the_sub_optimal_reward_pays_nothing_for_reaching() -> None:

@@ -27,8 +27,8 @@ REFLEX_N = 20.0
 """A fingertip pressed on from below by more than this has landed on an object: 40 to 160 N where one does, at most 6 N
 where it grasps. The bridge has the arm stop at 40 N, which the twin reaches 10 ms after the touch."""
 
-REFLEX_REWARD = 0.0
-"""For ever after, since the episode ends: less than whatever a policy that keeps off would get."""
+REFLEX_REWARD = -0.1
+"""For ever after, since the episode ends: less than what keeping off pays, haste and awkwardness included."""
 
 SKILL_EPISODES = 200
 """Over about so many episodes the share of successes is taken, see ``reflexes_from_success``."""
@@ -41,7 +41,8 @@ class TaskEnvironment:
     """N environments of one task (``VectorEnv``).
 
     An episode ends when the task succeeds or an arm's reflex stops it (``terminated``), or at the horizon
-    (``truncated``); either resets that environment at once, and ``StepResult.final_observation`` keeps the last one before the reset.
+    (``truncated``); either resets that environment at once, and ``StepResult.final_observation`` keeps the last one
+    before the reset.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class TaskEnvironment:
             end_at_success: terminate at success; otherwise episodes run to the horizon.
             random_ages: after a reset of all, give every environment a random age, so that episodes do not all end in
                 the same step and every rollout sees every phase of the task.
-            reflexes_from_success: an episode in which a fingertip lands on an object fails, as the arm's reflex stops it,
-                once this share of recent episodes succeeds: earlier that would teach not to come near. 0 from the first
-                one; None never.
+            reflexes_from_success: an episode in which a fingertip lands on an object fails, as the arm's reflex stops
+                it, once this share of recent episodes succeeds: earlier that would teach not to come near. 0 from the
+                first one; None never.
             seed: of everything drawn here; simulation and randomisation draw from separate streams.
             reward: ``dense`` or ``sub_optimal``.
             protocol: ``standard`` or ``long``.
