@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -365,3 +366,46 @@ def test_a_run_that_was_moved_goes_on(tmp_path: Path, teachers: Teachers) -> Non
     response.write_text(TWIN_RESPONSE.read_text())
     arguments = [*CHEAP, "--folder", str(tmp_path / "there"), "--response", str(response), "--total-steps", "256"]
     assert train.main([*arguments, "--resume"]) == 0
+
+
+def test_a_run_begins_with_what_an_earlier_one_learned(tmp_path: Path, teachers: Teachers) -> None:
+    earlier = tmp_path / "earlier"
+    assert train.main([*CHEAP, "--folder", str(earlier), "--total-steps", "256"]) == 0
+    learned = torch.load(earlier / "checkpoint.pt", weights_only=True)["ppo"]
+    arguments = [*CHEAP, "--folder", str(tmp_path / "run"), "--begin-with", str(earlier), "--total-steps", "128"]
+    run = trainer.Trainer(tyro.cli(TrainConfig, args=arguments))
+    run.prepare_folder()
+    for name, value in run.ppo.network.state_dict().items():
+        assert torch.equal(value, learned["network"][name])
+    assert torch.equal(run.ppo.normaliser.mean, learned["normaliser"]["mean"])
+    assert run.ppo.steps == run.progress.steps == 0
+    run.run()
+    run.close()
+    digest = hashlib.sha256((earlier / "checkpoint.pt").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "run/config.json").read_text())["begun_with_sha256"] == digest
+    bundle = load_bundle(tmp_path / "run/push_cube-ppo-seed1.safetensors")
+    assert bundle.contract.provenance["begun_with_sha256"] == digest
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "message"),
+    [
+        ("push_cube", ["--begin-with", "nowhere"], "checkpoint.pt cannot be read"),
+        ("pick_cube", ["--begin-with", "earlier"], "its task is push_cube, this run's pick_cube"),
+        ("push_cube", ["--begin-with", "earlier", "--ppo.hidden-sizes", "16"], "the network to begin with is another"),
+    ],
+)
+def test_what_a_run_cannot_begin_with_is_refused(
+    tmp_path: Path,
+    teachers: Teachers,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*CHEAP, "--folder", "earlier", "--total-steps", "128"]) == 0
+    assert train.main([task, *CHEAP[1:], "--folder", "run", "--total-steps", "128", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("run").exists()

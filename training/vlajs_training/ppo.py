@@ -444,6 +444,21 @@ class PPO:
             "guide": self.guide.state_dict() if self.guide is not None else None,
         }
 
+    def begin_with(self, state: dict[str, Any]) -> None:
+        """Take network and normaliser of an earlier run's :meth:`state_dict`; optimiser and steps begin anew.
+
+        Raises:
+            ValueError: it is another network.
+        """
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"the network to begin with is another one ({str(error).splitlines()[-1].strip()}): its run must have "
+                "had this task, this contract and these --ppo.hidden-sizes"
+            ) from error
+        self.normaliser.load_state_dict(state["normaliser"])
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.network.load_state_dict(state["network"])

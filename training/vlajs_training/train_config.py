@@ -1,5 +1,6 @@
 """Configuration of ``vlajs train``."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +92,8 @@ class TrainConfig:
     """Run folder; by default runs/<task>[-sub_optimal][-long]-<method>-seed<seed>."""
     resume: bool = False
     """Go on from the folder's checkpoint."""
+    begin_with: Path | None = None
+    """Run folder of an earlier training of the task, whose last network this one begins with; steps count from 0."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """Hyper-parameters of every method."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
@@ -129,6 +132,24 @@ class TrainConfig:
             return self.total_steps
         return steps * (LONG_STEPS_FACTOR if self.protocol == "long" else 1)
 
+    @property
+    def begun_with_sha256(self) -> str | None:
+        """Of the checkpoint that the run begins with; None if it begins with nothing.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        if self.begin_with is None:
+            return None
+        checkpoint = self.begin_with / "checkpoint.pt"
+        try:
+            return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(
+                f"--begin-with {self.begin_with}: {checkpoint.name} cannot be read ({error.strerror}): give the folder "
+                "of a run that has made a checkpoint"
+            ) from error
+
     def check(self) -> None:
         """Refuse numbers no run can be made with, before anything starts.
 
@@ -148,9 +169,10 @@ class TrainConfig:
         Beside what was asked for, what it came to: the same words mean another teacher once it is calibrated anew. A
         run may be moved: where it lies does not matter, nor where the response was read from.
         """
-        apart = ("resume", "folder", "video", "vla")
+        apart = ("resume", "folder", "video", "vla", "begin_with")
         settings = {key: value for key, value in asdict(self).items() if key not in apart}
         settings["teacher_scale"] = self.teacher_magnitude
+        settings["begun_with_sha256"] = self.begun_with_sha256
         settings |= {"budget": self.budget, "response": asdict(ControllerResponse.from_yaml(self.response))}
         if METHODS[self.method] is None:
             return settings

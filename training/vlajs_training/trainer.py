@@ -8,6 +8,8 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from vlajs_training.guidance import METHODS, Guide, deactivation_reward
 from vlajs_training.ppo import PPO, Rollout
 from vlajs_training.randomisation import get_randomisation
 from vlajs_training.run_folder import RunFolder, StorageError
+from vlajs_training.runs import read_config
 from vlajs_training.simulation.parallel import ParallelVectorEnv
 from vlajs_training.simulation.vector import VectorEnv
 from vlajs_training.tasks import TaskDefinition, get_definition
@@ -153,10 +156,13 @@ class Trainer:
 
         Raises:
             ValueError: the folder holds a run and ``--resume`` was not given, or the other way round, or the run's
-                format or configuration differs, or another process trains in it.
+                format or configuration differs, or another process trains in it; or what it should begin with cannot be
+                used: then nothing is written.
             StorageError: it cannot be written.
         """
         state = None
+        if self.config.begin_with is not None and not self.config.resume:
+            self.ppo.begin_with(self._earlier(self.config.begin_with))
         if self.processes.rank == 0:
             if self.config.resume:
                 state = self.folder.resume(self.config.settings())
@@ -175,6 +181,21 @@ class Trainer:
         # simulator states are not stored: a resumed run starts new episodes, with scenes it has not seen
         seed = self.config.seed + self.progress.steps
         self.ppo.start(seed if self.processes.rank == 0 else stream_seed(seed, self.processes.rank, 0))
+
+    def _earlier(self, folder: Path) -> dict[str, Any]:
+        """The learner's state at the end of an earlier run.
+
+        Raises:
+            ValueError: there is none, it is damaged, or of another task.
+        """
+        earlier = read_config(folder)
+        for name, now in (("task", self.config.task), ("protocol", self.config.protocol)):
+            if earlier[name] != now:
+                raise ValueError(f"--begin-with {folder}: its {name} is {earlier[name]}, this run's {now}")
+        state = RunFolder(folder, "--begin-with").checkpoint()
+        if state is None:
+            raise ValueError(f"--begin-with {folder}: the run has made no checkpoint yet")
+        return state["ppo"]
 
     def save(self) -> None:
         """Replace the checkpoint.
@@ -229,6 +250,7 @@ class Trainer:
             "num_envs": config.num_envs,
             "randomise": config.randomise,
             "randomisation": asdict(get_randomisation(config.randomise).applied_on(self.device.type)),
+            "begun_with_sha256": config.begun_with_sha256,
             "response": asdict(ControllerResponse.from_yaml(config.response)),
             "ppo": asdict(config.ppo),
             "guidance": None if self.guide is None else {**asdict(config.guidance), **self.guide.provenance()},
