@@ -27,10 +27,8 @@ REFLEX_N = 20.0
 """A fingertip pressed on from below by more than this has landed on an object: 40 to 160 N where one does, at most 6 N
 where it grasps. The bridge has the arm stop at 40 N, which the twin reaches 10 ms after the touch."""
 
-REFLEX_REWARD = -3.0
-"""For ever after, since the episode ends: three times what success pays. With a discount of 0.9 a decision, being a
-decision faster is worth a tenth of that; a price of nothing left 2 % of landings in simulation, ten times as many on
-the twin."""
+REFLEX_REWARD = -1.0
+"""For ever after, since the episode ends: as much worse than nothing as success is better."""
 
 SKILL_EPISODES = 200
 """Over about so many episodes the share of successes is taken, see ``reflexes_from_success``."""
