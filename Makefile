@@ -10,7 +10,7 @@ PYTEST := $(VENV)/python -m pytest --durations=10
 # A file's tests share what they set up; in the order of the folders the long files come first.
 IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TRIALS ?= 20
-POSES ?= truth
+POSES ?= camera
 SEED ?= 1
 
 # The variables a Python of this environment leaves to its children: another environment must not inherit them.
@@ -22,7 +22,7 @@ help: ## this list
 setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 4 minutes, 3 GB, once)
 	@scripts/setup.sh
 
-demo: setup ## both trained policies on the twin: make demo TRIALS=20; POSES=camera sees through its camera
+demo: setup ## both trained policies on the twin: make demo TRIALS=20; seen by its camera, or POSES=truth
 	@scripts/demo.sh $(TRIALS) $(POSES)
 
 test: lint ## lint, types and every test; what CI runs

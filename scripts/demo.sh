@@ -7,7 +7,7 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TRIALS=${1:-20}
-POSES=${2:-truth}
+POSES=${2:-camera}
 [ "$POSES" = camera ] && SPEED=${SPEED:-0.4} || SPEED=${SPEED:-1.0}
 SEED=${DEMO_SEED:-31415} # the scenes follow from the seed alone, so everyone sees the same trials
 INTERRUPTED=130

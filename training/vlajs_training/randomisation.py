@@ -66,9 +66,7 @@ STOCK = Randomisation()
 PRESETS: dict[str, Randomisation] = {
     "none": STOCK,
     "deploy": Randomisation(
-        # what is identified begins at the bridge's target; from the observation it was decided on to the tool's motion
-        # it is about 30 ms with all nodes running, two and a half times as much
-        response_latency_factor=(1.0, 4.0),
+        response_latency_factor=(0.0, 4.0),
         response_frequency_factor=(0.7, 1.6),
         response_damping_factor=(0.8, 2.0),
         hand_speed_m_s=(0.06, 0.12),

@@ -76,7 +76,7 @@ class TrainConfig:
     validates from the start, as curves to be compared need it."""
     validate_held: bool = False
     """Let validation episodes go on after success, to measure whether it is held at the horizon; slower."""
-    reflexes_from_success: float = 0.5
+    reflexes_from_success: float = 0.9
     """From this share of successes on, exploring episodes in which a fingertip lands on the object end as failures, as
     an arm's reflex ends them; before, that would teach not to come near. For pick_cube; validation and report always
     count them as failures."""
