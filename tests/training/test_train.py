@@ -390,7 +390,7 @@ def test_a_run_begins_with_what_an_earlier_one_learned(tmp_path: Path, teachers:
 @pytest.mark.parametrize(
     ("task", "words", "message"),
     [
-        ("push_cube", ["--begin-with", "nowhere"], "checkpoint.pt cannot be read"),
+        ("push_cube", ["--begin-with", "nowhere"], "nowhere is no run folder"),
         ("pick_cube", ["--begin-with", "earlier"], "its task is push_cube, this run's pick_cube"),
         ("push_cube", ["--begin-with", "earlier", "--ppo.hidden-sizes", "16"], "the network to begin with is another"),
     ],
