@@ -37,7 +37,11 @@ def load_engine(settings_folder: Path) -> Any:
     settings_folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="False", YOLO_VERBOSE="False")
     os.environ["YOLO_CONFIG_DIR"] = str(settings_folder)
+    pillow = importlib.import_module("PIL.Image")
+    own_open = pillow.open
     ultralytics = importlib.import_module("ultralytics")
+    # it replaces PIL's with one that asks for another package where a file is no picture, for the whole process
+    vars(pillow)["open"] = own_open
     importlib.import_module("ultralytics.utils").LOGGER.setLevel(logging.WARNING)
     _mend_torchvision()
     return ultralytics
