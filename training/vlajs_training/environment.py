@@ -24,8 +24,8 @@ from vlajs_training.tasks.terms import BatchPose, BatchState, assemble
 Backend = Literal["batched_cpu", "stock_cpu", "cuda"]
 
 REFLEX_N = 20.0
-"""A fingertip pressed on from below by more than this has landed on an object: 40 to 160 N where one does, at most 6 N
-where it grasps. The bridge has the arm stop at 40 N, which the twin reaches 10 ms after the touch."""
+"""A fingertip pressed on from below by more than this has landed on an object: mostly 40 to 160 N where one does, at
+most 6 N where it grasps. The bridge has the arm stop at 40 N (``collision_force_n``)."""
 
 REFLEX_REWARD = -1.0
 """For ever after, since the episode ends: as much worse than nothing as success is better."""
@@ -74,7 +74,7 @@ class TaskEnvironment:
                 the same step and every rollout sees every phase of the task.
             reflexes_from_success: an episode in which a fingertip lands on an object fails, as the arm's reflex stops
                 it, once this share of recent episodes succeeds: earlier that would teach not to come near. 0 from the
-                first one; None never.
+                first one; None never. Not stored: a resumed run finds out anew.
             seed: of everything drawn here; simulation and randomisation draw from separate streams.
             reward: ``dense`` or ``sub_optimal``.
             protocol: ``standard`` or ``long``.
@@ -90,8 +90,7 @@ class TaskEnvironment:
         self.end_at_success = end_at_success
         self.random_ages = random_ages
         self._reflexes_from_success = reflexes_from_success
-        self._reflexes = reflexes_from_success == 0.0
-        self._skill = 0.0
+        self._skill = self._best_skill = 0.0
         self.response = response
         self.simulation = make_simulation(
             self.definition.maniskill_id,
@@ -221,7 +220,7 @@ class TaskEnvironment:
     def _in_reflex(self) -> torch.Tensor:
         """Whether (N,) a fingertip has come down on an object, which no arm survives."""
         stopped = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        if self._reflexes:
+        if self._reflexes_from_success is not None and self._best_skill >= self._reflexes_from_success:
             agent: Any = self.simulation.agent
             for name in self.definition.reflex_on:
                 item = self.definition.objects[name](self.simulation)
@@ -234,8 +233,7 @@ class TaskEnvironment:
         """Episodes have ended, successfully or not (M,): reflexes begin, for good, once enough of them succeed."""
         weight = min(1.0, len(success) / SKILL_EPISODES)
         self._skill += weight * (float(success.mean()) - self._skill)
-        if self._reflexes_from_success is not None and self._skill >= self._reflexes_from_success:
-            self._reflexes = True
+        self._best_skill = max(self._best_skill, self._skill)
 
     def _reward(
         self, simulated: torch.Tensor, state: BatchState, action: torch.Tensor, info: dict[str, torch.Tensor]

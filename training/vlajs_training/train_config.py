@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from vlajs_training.guidance import METHODS, GuidanceConfig, MethodName, deactiv
 from vlajs_training.ppo import PPOConfig
 from vlajs_training.ranges import INFINITY, require_range
 from vlajs_training.responses import TWIN_RESPONSE
+from vlajs_training.run_folder import RunFolder
 from vlajs_training.teachers.defaults import calibrated, default_magnitude
 from vlajs_training.teachers.vla_config import VlaTeacherConfig
 
@@ -132,16 +134,16 @@ class TrainConfig:
             return self.total_steps
         return steps * (LONG_STEPS_FACTOR if self.protocol == "long" else 1)
 
-    @property
+    @cached_property
     def begun_with_sha256(self) -> str | None:
-        """Of the checkpoint that the run begins with; None if it begins with nothing.
+        """Of the checkpoint that the run begins with, read once: a run does not end because it is removed; or None.
 
         Raises:
             ValueError: it cannot be read.
         """
         if self.begin_with is None:
             return None
-        checkpoint = self.begin_with / "checkpoint.pt"
+        checkpoint = RunFolder(self.begin_with).checkpoint_file
         try:
             return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         except OSError as error:
