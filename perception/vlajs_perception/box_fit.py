@@ -45,15 +45,16 @@ def fit_box(
         CameraError: the centre looks past the table.
     """
     settings = settings or FitSettings()
-    box = _checked_box(box_px)
+    box = checked_box(box_px)
     centre_px = (box[:2] + box[2:]) / 2
     height_m = table.height_m + float(model.half_size_m[2])
     position_m = camera.on_plane(centre_px, height_m)
-    boxes = _boxes_at(model, camera, position_m)
+    turns = turns_of(model, YAWS)
+    boxes = boxes_at(model, camera, position_m, turns)
     for _ in range(2):
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         position_m = camera.on_plane(centre_px - (centres.mean(axis=0) - camera.project(position_m)), height_m)
-        boxes = _boxes_at(model, camera, position_m)
+        boxes = boxes_at(model, camera, position_m, turns)
     _check_size(model, box, boxes, settings.box_tolerance)
 
     spread = np.cov(((boxes[:, :2] + boxes[:, 2:]) / 2).T)
@@ -77,18 +78,33 @@ def fit_box(
     )
 
 
-def _boxes_at(model: ObjectModel, camera: Camera, position_m: FloatArray) -> FloatArray:
-    """The boxes, shape (YAWS, 4), that the object has at a place on the table over one period of its yaw."""
-    yaws = np.arange(YAWS) * model.yaw_period_rad / YAWS
-    turns = np.array([exp([0.0, 0.0, yaw]) for yaw in yaws])
-    corners = box_corners(model.half_size_m) @ np.swapaxes(turns, 1, 2) + position_m
+def turns_of(model: ObjectModel, count: int) -> FloatArray:
+    """Rotations about the vertical, evenly over one period of an object's yaw, shape (count, 3, 3)."""
+    return np.array([exp([0.0, 0.0, number * model.yaw_period_rad / count]) for number in range(count)])
+
+
+def boxes_at(model: ObjectModel, camera: Camera, positions_m: FloatArray, turns: FloatArray) -> FloatArray:
+    """The boxes in the image, shape (n, 4), of an object at places (n, 3) or one place (3,), turned by (n, 3, 3).
+
+    Raises:
+        PoseError: one reaches behind the camera.
+    """
+    corners = box_corners(model.half_size_m) @ np.swapaxes(turns, 1, 2) + np.atleast_2d(positions_m)[:, None]
     pixels = project_or_inf(camera, corners)
     if not np.all(np.isfinite(pixels)):
-        raise PoseError(f"{model.name} at {position_m.tolist()} m would reach behind the camera: the box is not its")
+        raise PoseError(
+            f"{model.name} at {np.atleast_2d(positions_m)[0].tolist()} m would reach behind the camera: the box is not "
+            "its"
+        )
     return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=-1)
 
 
-def _checked_box(box_px: ArrayLike) -> NDArray[np.float64]:
+def checked_box(box_px: ArrayLike) -> NDArray[np.float64]:
+    """Left, top, right and bottom edge, shape (4,).
+
+    Raises:
+        PoseError: no box.
+    """
     box = np.asarray(box_px, dtype=np.float64)
     if box.shape != (4,) or not np.all(np.isfinite(box)) or np.any(box[2:] <= box[:2]):
         raise PoseError(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from vlajs_perception.camera import Camera
 from vlajs_perception.depth import DepthSettings
 from vlajs_perception.detection.detection import Detection
-from vlajs_perception.fit_settings import FitSettings, Table
+from vlajs_perception.fit_settings import EdgeSettings, FitSettings, Table
 from vlajs_perception.held import HeldSettings
 from vlajs_perception.objects import ObjectModel
 from vlajs_perception.rigid import FloatArray
@@ -45,6 +45,8 @@ class View:
         tool_in_base: shape (4, 4), at that moment; None if not known.
         gripper: what the hand did then.
         depth_m: shape (height, width), registered to the image; None without a depth camera.
+        image_rgb: shape (height, width, 3), rectified, whose edges the poses are moved to; None leaves them as the
+            detections have them.
     """
 
     stamp_ns: int
@@ -54,6 +56,7 @@ class View:
     tool_in_base: FloatArray | None = None
     gripper: Gripper = field(default_factory=Gripper)
     depth_m: NDArray[np.float32] | None = None
+    image_rgb: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,7 @@ class SightSettings:
 
     Attributes:
         fit: see ``FitSettings``.
+        edges: see ``EdgeSettings``.
         max_plane_px: a fit on the table whose keypoints are off by more, root mean square, is none: the object is not
             on the table.
         max_lean_rad: an object that leans further than this from all of its faces does not rest on the table.
@@ -109,6 +113,7 @@ class SightSettings:
     """
 
     fit: FitSettings = field(default_factory=FitSettings)
+    edges: EdgeSettings = field(default_factory=EdgeSettings)
     max_plane_px: float = 4.0
     max_lean_rad: float = 0.2
     reach_m: float = 0.03

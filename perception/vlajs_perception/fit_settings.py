@@ -1,4 +1,4 @@
-"""What the fits must be told besides camera, object and keypoints: the table, and how far pixels can be trusted."""
+"""What the fits must be told besides camera, object and keypoints: the table, and how far pixels and edges count."""
 
 from dataclasses import dataclass, fields
 
@@ -63,6 +63,58 @@ class FitSettings:
             )
         if self.min_keypoints < 3:
             raise ValueError(f"min_keypoints is {self.min_keypoints}, at least 3: two cannot show that one is wrong")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    """When to believe that an edge of the image is an object's. Chosen on MuJoCo's validation pictures of 640 px.
+
+    Attributes:
+        blur_px: standard deviation of the smoothing before edges are looked for.
+        spacing_px: between the points of an outline.
+        reaches_px: how far from the outline edges are looked for, step by step.
+        min_steepness: grey levels a pixel, of the three channels together, below which nothing is an edge.
+        full_steepness: the same from which an edge counts in full.
+        inner_weight: of edges between two faces that are both to be seen, beside 1 of those where the object ends.
+        point_std_px: standard deviation of an edge point. Neighbours err alike, so it is more than one point's own.
+        prior_share: of the information in the pose to begin with that is kept beside the edges: fits of keypoints are
+            surer of themselves than they are right.
+        on_edge_px: a point of an outline is on an edge that is no further off.
+        support: least share of an outer outline that must be on edges for them to move a pose.
+        support_alone: the same for a pose that no keypoints speak for.
+        yaw_step_rad: between yaws that are tried where there are no keypoints.
+        tries: how many of them, of those that suit the detector's box best.
+        far_reaches_px: as ``reaches_px``, from there.
+
+    Raises:
+        ValueError: a number that is not positive, or a share above 1.
+    """
+
+    blur_px: float = 1.0
+    spacing_px: float = 3.0
+    reaches_px: tuple[int, ...] = (10, 6, 4, 3, 3)
+    min_steepness: float = 6.0
+    full_steepness: float = 30.0
+    inner_weight: float = 0.3
+    point_std_px: float = 2.0
+    prior_share: float = 0.02
+    on_edge_px: float = 2.0
+    support: float = 0.5
+    support_alone: float = 0.8
+    yaw_step_rad: float = 0.13
+    tries: int = 6
+    far_reaches_px: tuple[int, ...] = (16, 10, 6, 4, 3, 3)
+
+    def __post_init__(self) -> None:
+        names = {field.name for field in fields(self)}
+        _check_positive(self, *sorted(names - {"reaches_px", "far_reaches_px"}))
+        for name in ("prior_share", "support", "support_alone"):
+            if getattr(self, name) > 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}, a share is at most 1")
+        for name in ("reaches_px", "far_reaches_px"):
+            reaches = getattr(self, name)
+            if not reaches or min(reaches) < 1:
+                raise ValueError(f"{name} is {reaches}: at least one reach, each of 1 px or more")
 
 
 def _check_positive(settings: object, *names: str) -> None:

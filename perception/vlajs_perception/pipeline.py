@@ -174,6 +174,7 @@ class Pipeline:
             tool_in_base=tool,
             gripper=gripper,
             depth_m=None if depth_m is None else optics.rectify_depth(depth_m),
+            image_rgb=rectified,
         )
         with self._lock:
             if stamp_ns >= self._since_ns:  # an image may have been under way when the scene was set anew

@@ -3,15 +3,19 @@
 In this order:
 
 1. On the table as its model lies: the best of both numberings, if its keypoints fit (``max_plane_px``).
-2. On the table on the face that a free fit has down, if the fit on the table then holds nearly as well as that one.
-3. In the air: the free fit, its distance from the depth image where there is one.
-4. On the table by its box alone, where the keypoints say nothing.
+2. On the table as its model lies, by its box and the image's edges, if nearly all of its outline is on edges.
+3. On the table on the face that a free fit has down, if the fit on the table then holds nearly as well as that one.
+4. In the air: the free fit, its distance from the depth image where there is one.
+5. On the table by its box alone, where the keypoints say nothing.
+
+Whatever came of it, but for the last, is then moved to the edges of the image, see ``edge_fit``.
 
 What the gripper holds and has lifted is looked for in the air alone: a lifted object fits on the table too, larger and
 nearer than it is. See ``lifted``. In the air away from the hand nothing is believed.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +25,9 @@ from vlajs_perception.box_fit import fit_box
 from vlajs_perception.camera import CameraError
 from vlajs_perception.depth import with_depth
 from vlajs_perception.detection.detection import Detection
+from vlajs_perception.edge_fit import sharpen, support_of
+from vlajs_perception.edge_image import EdgeImage
+from vlajs_perception.edge_search import find_on_table
 from vlajs_perception.estimate import Estimate, Keypoints, PoseError
 from vlajs_perception.estimator_settings import EstimatorSettings, SightSettings, View
 from vlajs_perception.fit_settings import FitSettings
@@ -32,6 +39,10 @@ from vlajs_perception.rigid import FloatArray, matrix_of
 from vlajs_perception.symmetry import canonicalise
 
 Fit = Callable[[Keypoints], Estimate]
+
+IN_AIR_RANK = 0.1
+"""By how much better edges must support a pose in the air, which has three more ways to suit them, than one on the
+table."""
 
 
 class ImplausibleError(PoseError):
@@ -63,7 +74,10 @@ def see(
         ImplausibleError: outside the work area, in the table, off it where nothing holds it, or of another size than
             the object.
     """
-    estimate = _fitted(detection, model, view, settings, near_wxyz)
+    image = _surroundings(detection, view, settings.sight)
+    estimate = _fitted(detection, model, view, settings, near_wxyz, image)
+    if image is not None and (estimate.source == "plane" or (estimate.source == "free" and view.depth_m is None)):
+        estimate = sharpen(estimate, model, view.camera, image, settings.table, settings.sight.edges)
     if not settings.work_area.holds(estimate.position_m):
         raise ImplausibleError(
             f"{model.name} would be at {estimate.position_m.round(3).tolist()} m, outside the work area "
@@ -132,8 +146,22 @@ def box_of(estimate: Estimate, model: ObjectModel, view: View) -> FloatArray:
     return np.concatenate([np.clip(pixels.min(axis=0), 0, limit), np.clip(pixels.max(axis=0), 0, limit)])
 
 
+def _surroundings(detection: Detection, view: View, sight: SightSettings) -> EdgeImage | None:
+    """Where the edges of a detected object can be."""
+    if view.image_rgb is None:
+        return None
+    size_px = float((detection.box_px[2:] - detection.box_px[:2]).max())
+    around_px = _allowed_px(size_px, sight) + 2 * max(sight.edges.far_reaches_px)
+    return EdgeImage(view.image_rgb, detection.box_px, around_px=int(around_px), blur_px=sight.edges.blur_px)
+
+
 def _fitted(
-    detection: Detection, model: ObjectModel, view: View, settings: EstimatorSettings, near_wxyz: ArrayLike
+    detection: Detection,
+    model: ObjectModel,
+    view: View,
+    settings: EstimatorSettings,
+    near_wxyz: ArrayLike,
+    image: EdgeImage | None,
 ) -> Estimate:
     sight, camera, table = settings.sight, view.camera, settings.table
 
@@ -147,15 +175,20 @@ def _fitted(
         lying = _on_table(detection, on_table, sight)
         if lying is not None:
             return lying
-    try:
+    free, free_px = None, np.inf
+    with suppress(PoseError):
         free, free_px = best_numbering(detection, anywhere, sight.fit)
-    except PoseError:
-        lying = _on_table(detection, on_table, sight) if view.gripper.grasped else None
-        return lying or _by_box(detection, model, view, settings, near_wxyz)
-    if lifted(free, model, view, settings):
+    if view.gripper.grasped and free is not None and lifted(free, model, view, settings):
         return _measured(free, detection, model, view, settings)
-    lying = _on_table(detection, on_table, sight) if view.gripper.grasped else None
-    resting = lying or _on_another_face(detection, free, free_px, model, view, settings)
+    if view.gripper.grasped:
+        lying = _on_table(detection, on_table, sight)
+    else:
+        lying = _by_edges(detection, free, model, view, settings, near_wxyz, image)
+    if lying is not None:
+        return lying
+    if free is None:
+        return _by_box(detection, model, view, settings, near_wxyz)
+    resting = _on_another_face(detection, free, free_px, model, view, settings)
     return resting or _measured(free, detection, model, view, settings)
 
 
@@ -166,6 +199,41 @@ def _on_table(detection: Detection, on_table: Fit, sight: SightSettings) -> Esti
     except PoseError:
         return None
     return estimate if off_px <= sight.max_plane_px else None
+
+
+def _by_edges(
+    detection: Detection,
+    free: Estimate | None,
+    model: ObjectModel,
+    view: View,
+    settings: EstimatorSettings,
+    near_wxyz: ArrayLike,
+    image: EdgeImage | None,
+) -> Estimate | None:
+    """The fit on the table to the box and the image's edges, if it holds, and the free fit holds hardly better."""
+    if image is None:
+        return None
+    edges, table = settings.sight.edges, settings.table
+    size_px = float((detection.box_px[2:] - detection.box_px[:2]).max())
+    try:
+        lying = find_on_table(
+            model,
+            view.camera,
+            detection.box_px,
+            image,
+            view.image_size_px,
+            table,
+            max_off_px=_allowed_px(size_px, settings.sight),
+            near_wxyz=near_wxyz,
+            settings=edges,
+        )
+    except PoseError:
+        return None
+    if free is None:
+        return lying
+    in_air = sharpen(free, model, view.camera, image, table, edges)
+    on_table, off_table = (support_of(pose, model, view.camera, image, edges) for pose in (lying, in_air))
+    return lying if off_table.rank <= on_table.rank + IN_AIR_RANK else None
 
 
 def _on_another_face(
@@ -259,10 +327,15 @@ def _check_support(estimate: Estimate, model: ObjectModel, view: View, settings:
 
 def _check_size(detection: Detection, estimate: Estimate, model: ObjectModel, view: View, sight: SightSettings) -> None:
     expected = box_of(estimate, model, view)
-    allowed_px = max(sight.box_off * float((expected[2:] - expected[:2]).max()), sight.box_off_px)
+    allowed_px = _allowed_px(float((expected[2:] - expected[:2]).max()), sight)
     off_px = float(np.abs(detection.box_px - expected).max())
     if off_px > allowed_px:
         raise ImplausibleError(
             f"the box of {model.name} {detection.box_px.round(1).tolist()} px is off by {off_px:.1f} px from that of "
             f"its size and pose {expected.round(1).tolist()} px (limit {allowed_px:.1f} px): another object or size"
         )
+
+
+def _allowed_px(size_px: float, sight: SightSettings) -> float:
+    """How far each edge of a box of that size may be off."""
+    return max(sight.box_off * size_px, sight.box_off_px)

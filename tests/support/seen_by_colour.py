@@ -25,11 +25,14 @@ def corner_rgb(number: int) -> np.ndarray:
 
 
 def picture_of(model: ObjectModel, camera: Camera, object_in_base: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
-    """Dots where the corners are, (H, W, 3) RGB, noise on the grey behind them."""
+    """A dark object with dots where its corners are, (H, W, 3) RGB, noise on the grey behind it."""
     image = np.full((size_px[1], size_px[0], 3), 128, np.uint8)
     image += np.random.default_rng().integers(0, 3, image.shape, dtype=np.uint8)
     points = model.keypoints_m @ object_in_base[:3, :3].T + object_in_base[:3, 3]
-    for number, (u, v) in enumerate(camera.project(points).round().astype(int)):
+    pixels = camera.project(points)
+    hull = cv2.convexHull(np.round(pixels * 16).astype(np.int32))
+    cv2.fillConvexPoly(image, hull, (40, 40, 40), cv2.LINE_AA, shift=4)
+    for number, (u, v) in enumerate(pixels.round().astype(int)):
         cv2.circle(image, (int(u), int(v)), RADIUS_PX, corner_rgb(number).tolist(), cv2.FILLED)
     return image
 

@@ -1,7 +1,7 @@
 """Detector and fits against the truth, picture by picture. No tracking: each picture stands for itself.
 
-What counts is the pose that the estimator would act on: of the best detection whose pose can be, if it is known well
-enough (``EstimatorSettings.max_position_std_m``).
+What counts is the pose that the estimator would act on: of the best detection whose pose can be, if place and turn are
+known well enough (``EstimatorSettings.max_position_std_m`` and ``max_rotation_std_rad``).
 """
 
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ class Row:
         score: of the detection, NaN without one.
         source: of the estimate, empty without one.
         error_mm: distance from the truth, NaN without an estimate.
-        error_deg: angle from it up to symmetry, NaN without an estimate or where only the box told.
+        error_deg: angle from it up to symmetry, NaN without an estimate.
         estimate: the pose, or None.
     """
 
@@ -65,7 +65,7 @@ class Summary:
         measured: how many gave a pose.
         median_mm: of the measured ones' errors; NaN without any.
         p95_mm: 95 of 100 are better.
-        median_deg: of those whose orientation was told.
+        median_deg: of the measured ones' turns.
         false_positives: pictures without it in which it gets a pose.
         false_detections: pictures without it in which the detector reports it, with or without a pose.
         empty: pictures without it.
@@ -140,6 +140,7 @@ def _view_of(picture: Picture, detections: list[Detection], *, with_hand: bool) 
         camera=picture.camera,
         image_size_px=(width, height),
         tool_in_base=picture.tool_in_base if with_hand else None,
+        image_rgb=picture.image_rgb,
     )
 
 
@@ -150,7 +151,8 @@ def _measured(model: ObjectModel, view: View, settings: EstimatorSettings) -> tu
             estimate = see(detection, model, view, settings)
         except PoseError:
             continue
-        if estimate.position_std_m <= settings.max_position_std_m:
+        placed = estimate.position_std_m <= settings.max_position_std_m
+        if placed and estimate.rotation_std_rad <= settings.max_rotation_std_rad:
             return detection, estimate
     return None
 
@@ -185,7 +187,7 @@ def _rows_of(
             score=detection.score,
             source=estimate.source,
             error_mm=1e3 * float(np.linalg.norm(estimate.position_m - truth.object_in_base[:3, 3])),
-            error_deg=float("nan") if estimate.source == "box" else float(np.degrees(turned_rad)),
+            error_deg=float(np.degrees(turned_rad)),
             estimate=estimate,
         )
     ]
@@ -195,7 +197,7 @@ def _summary(name: str, rows: list[Row], empty: int) -> Summary:
     own = [row for row in rows if row.name == name]
     false = [row.outcome for row in own if row.outcome.startswith("false")]
     off_mm = [row.error_mm for row in own if row.outcome == "measured"]
-    off_deg = [row.error_deg for row in own if np.isfinite(row.error_deg)]
+    off_deg = [row.error_deg for row in own if row.outcome == "measured"]
     return Summary(
         name=name,
         images=len(own) - len(false),
