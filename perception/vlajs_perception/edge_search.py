@@ -22,6 +22,8 @@ START_STD_M = 0.02
 START_STD_RAD = 0.15
 """What a box and the best of some yaws are taken to be off by."""
 
+SURE_RANK = 0.95
+
 
 def find_on_table(
     model: ObjectModel,
@@ -66,6 +68,8 @@ def find_on_table(
         support = support_of(found, model, camera, image, settings)
         if support.rank > best_support.rank:
             best, best_support = found, support
+        if support.rank > SURE_RANK:
+            break  # no other yaw could be much better
     if best is None or best_support.share < settings.support_alone:
         raise PoseError(
             f"at most {best_support.share:.2f} of the outline that {model.name} has on the table inside its box is on "

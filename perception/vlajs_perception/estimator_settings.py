@@ -130,6 +130,10 @@ class SightSettings:
         if self.max_detections < 1:
             raise ValueError(f"max_detections is {self.max_detections}, at least 1")
 
+    def allowed_px(self, size_px: float) -> float:
+        """How far each edge of a box of that size may be off."""
+        return max(self.box_off * size_px, self.box_off_px)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraspSettings:

@@ -96,13 +96,13 @@ class EdgeSettings:
     min_steepness: float = 6.0
     full_steepness: float = 30.0
     inner_weight: float = 0.3
-    point_std_px: float = 2.0
+    point_std_px: float = 1.2
     prior_share: float = 0.02
     on_edge_px: float = 2.0
     support: float = 0.5
     support_alone: float = 0.8
     yaw_step_rad: float = 0.13
-    tries: int = 6
+    tries: int = 4
     far_reaches_px: tuple[int, ...] = (16, 10, 6, 4, 3, 3)
 
     def __post_init__(self) -> None:

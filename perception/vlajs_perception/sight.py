@@ -8,14 +8,14 @@ In this order:
 4. In the air: the free fit, its distance from the depth image where there is one.
 5. On the table by its box alone, where the keypoints say nothing.
 
-Whatever came of it, but for the last, is then moved to the edges of the image, see ``edge_fit``.
+All but the last are moved to the edges of the image. Where these speak for the free fit, and much more than for the one
+on the table, it is in the air. See ``edge_witness``.
 
 What the gripper holds and has lifted is looked for in the air alone: a lifted object fits on the table too, larger and
 nearer than it is. See ``lifted``. In the air away from the hand nothing is believed.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -25,9 +25,7 @@ from vlajs_perception.box_fit import fit_box
 from vlajs_perception.camera import CameraError
 from vlajs_perception.depth import with_depth
 from vlajs_perception.detection.detection import Detection
-from vlajs_perception.edge_fit import sharpen, support_of
-from vlajs_perception.edge_image import EdgeImage
-from vlajs_perception.edge_search import find_on_table
+from vlajs_perception.edge_witness import EdgeWitness
 from vlajs_perception.estimate import Estimate, Keypoints, PoseError
 from vlajs_perception.estimator_settings import EstimatorSettings, SightSettings, View
 from vlajs_perception.fit_settings import FitSettings
@@ -39,10 +37,6 @@ from vlajs_perception.rigid import FloatArray, matrix_of
 from vlajs_perception.symmetry import canonicalise
 
 Fit = Callable[[Keypoints], Estimate]
-
-IN_AIR_RANK = 0.1
-"""By how much better edges must support a pose in the air, which has three more ways to suit them, than one on the
-table."""
 
 
 class ImplausibleError(PoseError):
@@ -74,10 +68,7 @@ def see(
         ImplausibleError: outside the work area, in the table, off it where nothing holds it, or of another size than
             the object.
     """
-    image = _surroundings(detection, view, settings.sight)
-    estimate = _fitted(detection, model, view, settings, near_wxyz, image)
-    if image is not None and (estimate.source == "plane" or (estimate.source == "free" and view.depth_m is None)):
-        estimate = sharpen(estimate, model, view.camera, image, settings.table, settings.sight.edges)
+    estimate = _fitted(detection, model, view, settings, near_wxyz)
     if not settings.work_area.holds(estimate.position_m):
         raise ImplausibleError(
             f"{model.name} would be at {estimate.position_m.round(3).tolist()} m, outside the work area "
@@ -146,24 +137,11 @@ def box_of(estimate: Estimate, model: ObjectModel, view: View) -> FloatArray:
     return np.concatenate([np.clip(pixels.min(axis=0), 0, limit), np.clip(pixels.max(axis=0), 0, limit)])
 
 
-def _surroundings(detection: Detection, view: View, sight: SightSettings) -> EdgeImage | None:
-    """Where the edges of a detected object can be."""
-    if view.image_rgb is None:
-        return None
-    size_px = float((detection.box_px[2:] - detection.box_px[:2]).max())
-    around_px = _allowed_px(size_px, sight) + 2 * max(sight.edges.far_reaches_px)
-    return EdgeImage(view.image_rgb, detection.box_px, around_px=int(around_px), blur_px=sight.edges.blur_px)
-
-
 def _fitted(
-    detection: Detection,
-    model: ObjectModel,
-    view: View,
-    settings: EstimatorSettings,
-    near_wxyz: ArrayLike,
-    image: EdgeImage | None,
+    detection: Detection, model: ObjectModel, view: View, settings: EstimatorSettings, near_wxyz: ArrayLike
 ) -> Estimate:
     sight, camera, table = settings.sight, view.camera, settings.table
+    witness = EdgeWitness(detection, model, view, settings)
 
     def on_table(keypoints: Keypoints) -> Estimate:
         return fit_on_plane(model, camera, keypoints, table, near_wxyz=near_wxyz, settings=sight.fit)
@@ -171,69 +149,36 @@ def _fitted(
     def anywhere(keypoints: Keypoints) -> Estimate:
         return fit_free(model, camera, keypoints, near_wxyz=near_wxyz, settings=sight.fit)
 
-    if not view.gripper.grasped:
-        lying = _on_table(detection, on_table, sight)
-        if lying is not None:
-            return lying
-    free, free_px = None, np.inf
-    with suppress(PoseError):
-        free, free_px = best_numbering(detection, anywhere, sight.fit)
-    if view.gripper.grasped and free is not None and lifted(free, model, view, settings):
-        return _measured(free, detection, model, view, settings)
-    if view.gripper.grasped:
-        lying = _on_table(detection, on_table, sight)
-    else:
-        lying = _by_edges(detection, free, model, view, settings, near_wxyz, image)
-    if lying is not None:
+    lying = _on_table(detection, on_table, sight, witness)
+    if lying is not None and not view.gripper.grasped and witness.is_sure_of(lying):
         return lying
-    if free is None:
-        return _by_box(detection, model, view, settings, near_wxyz)
-    resting = _on_another_face(detection, free, free_px, model, view, settings)
-    return resting or _measured(free, detection, model, view, settings)
+    try:
+        coarse, free_px = best_numbering(detection, anywhere, sight.fit)
+    except PoseError:
+        found = lying or (None if view.gripper.grasped else witness.lying(near_wxyz))
+        return found or _by_box(detection, model, view, settings, near_wxyz)
+    free = witness.sharpened(coarse)
+    if lifted(coarse, model, view, settings):
+        return _measured(free, detection, model, view, settings)
+
+    def resting() -> Iterator[Estimate | None]:
+        yield lying
+        yield None if view.gripper.grasped else witness.lying(near_wxyz)
+        yield _on_another_face(detection, coarse, free_px, model, view, settings, witness)
+
+    for found in resting():
+        if found is not None and not witness.says_in_air(free, found):
+            return found
+    return _measured(free, detection, model, view, settings)
 
 
-def _on_table(detection: Detection, on_table: Fit, sight: SightSettings) -> Estimate | None:
+def _on_table(detection: Detection, on_table: Fit, sight: SightSettings, witness: EdgeWitness) -> Estimate | None:
     """The fit on the table, if it holds."""
     try:
         estimate, off_px = best_numbering(detection, on_table, sight.fit)
     except PoseError:
         return None
-    return estimate if off_px <= sight.max_plane_px else None
-
-
-def _by_edges(
-    detection: Detection,
-    free: Estimate | None,
-    model: ObjectModel,
-    view: View,
-    settings: EstimatorSettings,
-    near_wxyz: ArrayLike,
-    image: EdgeImage | None,
-) -> Estimate | None:
-    """The fit on the table to the box and the image's edges, if it holds, and the free fit holds hardly better."""
-    if image is None:
-        return None
-    edges, table = settings.sight.edges, settings.table
-    size_px = float((detection.box_px[2:] - detection.box_px[:2]).max())
-    try:
-        lying = find_on_table(
-            model,
-            view.camera,
-            detection.box_px,
-            image,
-            view.image_size_px,
-            table,
-            max_off_px=_allowed_px(size_px, settings.sight),
-            near_wxyz=near_wxyz,
-            settings=edges,
-        )
-    except PoseError:
-        return None
-    if free is None:
-        return lying
-    in_air = sharpen(free, model, view.camera, image, table, edges)
-    on_table, off_table = (support_of(pose, model, view.camera, image, edges) for pose in (lying, in_air))
-    return lying if off_table.rank <= on_table.rank + IN_AIR_RANK else None
+    return witness.sharpened(estimate) if off_px <= sight.max_plane_px else None
 
 
 def _on_another_face(
@@ -243,6 +188,7 @@ def _on_another_face(
     model: ObjectModel,
     view: View,
     settings: EstimatorSettings,
+    witness: EdgeWitness,
 ) -> Estimate | None:
     """The fit on the table on the face that a free fit has down, if it holds nearly as well as the free one."""
     sight = settings.sight
@@ -258,7 +204,7 @@ def _on_another_face(
         estimate, off_px = best_numbering(detection, on_face, sight.fit)
     except PoseError:
         return None
-    return estimate if off_px <= max(sight.max_plane_px, free_px + sight.fit.huber_px) else None
+    return witness.sharpened(estimate) if off_px <= max(sight.max_plane_px, free_px + sight.fit.huber_px) else None
 
 
 def _as_numbered(free: Estimate, model: ObjectModel, view: View, keypoints: Keypoints) -> FloatArray:
@@ -327,15 +273,10 @@ def _check_support(estimate: Estimate, model: ObjectModel, view: View, settings:
 
 def _check_size(detection: Detection, estimate: Estimate, model: ObjectModel, view: View, sight: SightSettings) -> None:
     expected = box_of(estimate, model, view)
-    allowed_px = _allowed_px(float((expected[2:] - expected[:2]).max()), sight)
+    allowed_px = sight.allowed_px(float((expected[2:] - expected[:2]).max()))
     off_px = float(np.abs(detection.box_px - expected).max())
     if off_px > allowed_px:
         raise ImplausibleError(
             f"the box of {model.name} {detection.box_px.round(1).tolist()} px is off by {off_px:.1f} px from that of "
             f"its size and pose {expected.round(1).tolist()} px (limit {allowed_px:.1f} px): another object or size"
         )
-
-
-def _allowed_px(size_px: float, sight: SightSettings) -> float:
-    """How far each edge of a box of that size may be off."""
-    return max(sight.box_off * size_px, sight.box_off_px)

@@ -360,6 +360,7 @@ def test_a_bundle_is_swapped_between_episodes(world: World, bundles: dict[str, P
         ({"checkpoint": "deep"}, "the contract is not JSON"),
         ({"checkpoint": "a" * 300}, "File name too long"),
         ({"checkpoint": "push", "objects_age_limit_s": -1.0}, "objects_s = -1.0 s"),
+        ({"checkpoint": "push", "stride": 1.5}, "stride = 1.5 is outside [0.05, 1]"),
     ],
 )
 def test_a_node_that_cannot_be_configured_says_why_and_exits(

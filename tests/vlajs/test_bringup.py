@@ -121,6 +121,7 @@ def test_the_defaults_shown_are_those_of_the_nodes() -> None:
         "speed": str(TwinConfig.speed),
         "state_age_limit_s": str(limits.state_s),
         "objects_age_limit_s": str(limits.objects_s),
+        "stride": "1.0",
     }
 
 

@@ -84,8 +84,8 @@ def test_a_detector_that_knows_is_found_good(known: list[Picture]) -> None:
     seen = [item for picture in known for item in picture.objects if item.labelled and item.lies]
     assert len(rows) == len(seen) > 0
     assert {row.outcome for row in rows} == {"measured"}
-    # 0.1 px is about 0.2 mm at a metre and 320 px; the fit takes several corners together
-    assert all(summary.median_mm < 1.0 and summary.median_deg < 1.5 for summary in summaries)
+    # 0.1 px is about 0.1 mm at a metre; one end of one of two pegs is hidden
+    assert all(summary.median_mm < 1.5 and summary.median_deg < 1.5 for summary in summaries)
     assert {summary.name: summary.images for summary in summaries} == {
         name: sum(item.name == name for item in seen) for name in {item.name for item in seen}
     }
@@ -102,9 +102,9 @@ def test_a_camera_off_by_a_known_distance_gives_that_error(known: list[Picture])
     rows, summaries = check(moved, Knowing(known, noise_px=1e-3), SETTINGS, table_only=True)
     assert rows
     for summary in summaries:
-        # the fits are off by up to 2 mm themselves: one end of a peg is hidden
-        assert summary.median_mm == pytest.approx(10.0, abs=1.0)
-        assert summary.p95_mm == pytest.approx(10.0, abs=2.0)
+        # the fits are off by up to 3 mm themselves: one end of a peg is hidden
+        assert summary.median_mm == pytest.approx(10.0, abs=1.5)
+        assert summary.p95_mm == pytest.approx(10.0, abs=3.0)
         assert summary.median_deg < 0.3
 
 

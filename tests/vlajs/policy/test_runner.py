@@ -225,6 +225,26 @@ def test_the_horizon_ends_it_a_period_after_the_last_action() -> None:
     assert runner.tick(FRESH, 4 * DT_S) is None
 
 
+def test_a_stride_shortens_every_step_and_adds_as_many() -> None:
+    whole = started().tick(FRESH, now_s=0.0)
+    runner = EpisodeRunner(BUNDLE, FRESH, LIMITS, now_s=0.0, stride=0.4)
+    commands = [runner.tick(FRESH, k * DT_S) for k in range(9)]
+    assert whole is not None
+    assert commands[0] is not None
+    np.testing.assert_allclose(commands[0].delta_pos_m, 0.4 * whole.delta_pos_m)
+    np.testing.assert_allclose(commands[0].delta_rotvec_rad, 0.4 * whole.delta_rotvec_rad)
+    assert commands[0].gripper_width_m == whole.gripper_width_m
+    # 3 steps of the whole length are 7.5 of 0.4: the eighth is given out, the ninth not
+    assert [command is not None for command in commands] == [True] * 8 + [False]
+    assert runner.reason == "horizon of 8 steps reached"
+
+
+@pytest.mark.parametrize("stride", [0.0, 0.04, 1.01, -1.0, float("nan")])
+def test_a_stride_that_is_none_is_refused(stride: float) -> None:
+    with pytest.raises(ValueError, match=r"stride = .* is outside \[0.05, 1\]: .* 0.2 for the first runs"):
+        EpisodeRunner(BUNDLE, FRESH, LIMITS, now_s=0.0, stride=stride)
+
+
 def test_a_stale_input_stops_commands_at_once_and_ends_the_episode_when_it_lasts() -> None:
     runner = started()
     stale = aged("/objects/cube/pose", 0.25)

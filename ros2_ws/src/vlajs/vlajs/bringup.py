@@ -74,6 +74,13 @@ _COMMON_ARGUMENTS = (
         description="oldest object pose to act on, s",
         nodes_own=True,
     ),
+    Argument(
+        name="stride",
+        kind=float,
+        default="1.0",
+        description="share of each of the policy's increments that is sent: 0.2 for first runs; trials last longer",
+        nodes_own=True,
+    ),
 )
 
 
@@ -86,6 +93,7 @@ def _policy_node(use_sim_time: bool) -> NodeSpec:
             "checkpoint": Use("checkpoint"),
             "state_age_limit_s": Use("state_age_limit_s"),
             "objects_age_limit_s": Use("objects_age_limit_s"),
+            "stride": Use("stride"),
         },
         condition=Is("policy", True),
     )

@@ -4,7 +4,7 @@ Pure logic: a node feeds an episode readings and the time, and sends what it ret
 to be in order yields no command, and the bridge then holds the arm.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class Increment:
     delta_pos_m: FloatArray
     delta_rotvec_rad: FloatArray
     gripper_width_m: float
+
+    def scaled(self, share: float) -> "Increment":
+        """The same way, but only ``share`` of its length; the opening asked for is the same."""
+        return replace(self, delta_pos_m=share * self.delta_pos_m, delta_rotvec_rad=share * self.delta_rotvec_rad)
 
 
 def still(gripper_width_m: float) -> Increment:

@@ -22,7 +22,16 @@ from vlajs.nodes.tick_clock import RobotClock, tick_clock
 from vlajs.policy.bundle import PolicyBundle, load_bundle
 from vlajs.policy.contract import Contract, ContractError
 from vlajs.policy.deadline import NS_PER_S
-from vlajs.policy.runner import SOURCE, AgeLimits, EpisodeRunner, limits_mismatch, object_topics, unknown_size
+from vlajs.policy.runner import (
+    SOURCE,
+    AgeLimits,
+    EpisodeRunner,
+    checked_stride,
+    horizon_steps,
+    limits_mismatch,
+    object_topics,
+    unknown_size,
+)
 from vlajs.states import PolicyPhase
 from vlajs_msgs.srv import LoadCheckpoint
 
@@ -39,6 +48,7 @@ class PolicyNode(LifecycleNode):
         declare(self, "status_age_limit_s", defaults.status_s)
         declare(self, "objects_age_limit_s", defaults.objects_s)
         declare(self, "stale_grace_s", defaults.grace_s)
+        declare(self, "stride", 1.0)
         self._commander = Commander(self, SOURCE)
         self._thread = EpisodeThread[EpisodeRunner](
             "policy", self._commander, self.get_logger(), tick=self._tick, publish=self._publish
@@ -53,6 +63,7 @@ class PolicyNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check the parameters, load the bundle, open the topics; refuse with the reason."""
         self._age_limits = self._age_limits_from_parameters()
+        self._stride = checked_stride(self.get_parameter("stride").get_parameter_value().double_value)
         self._bundle = self._bundle_from_parameters()
         contract = self._bundle.contract
         self._tick_clock = tick_clock(self)
@@ -64,7 +75,7 @@ class PolicyNode(LifecycleNode):
         self._loading = self.create_service(LoadCheckpoint, "/policy/load_checkpoint", self._on_load)  # type: ignore[arg-type]
         self.get_logger().info(
             f"loaded {contract.contract_id}: {contract.task}, {contract.control_rate_hz:g} Hz, "
-            f"{contract.horizon_steps} steps"
+            f"{horizon_steps(contract, self._stride)} steps of {self._stride:g} of their length"
         )
         return TransitionCallbackReturn.SUCCESS
 
@@ -187,7 +198,7 @@ class PolicyNode(LifecycleNode):
         assert self._inputs is not None, "configured"
         _check_task(self._bundle.contract, task)
         now_s = self._tick_clock.now_ns() / NS_PER_S
-        episode = EpisodeRunner(self._bundle, self._inputs.readings(), self._age_limits, now_s)
+        episode = EpisodeRunner(self._bundle, self._inputs.readings(), self._age_limits, now_s, stride=self._stride)
         self.get_logger().info(f"episode {self._thread.number + 1} of {self._bundle.contract.contract_id} started")
         return episode
 
@@ -208,7 +219,8 @@ class PolicyNode(LifecycleNode):
         bundle = self._bundle if self._thread.episode is None else self._thread.episode.bundle
         assert bundle is not None, "configured"
         contract = bundle.contract
-        return Served(task=contract.task, contract_id=contract.contract_id, horizon_steps=contract.horizon_steps)
+        steps = horizon_steps(contract, self._stride)
+        return Served(task=contract.task, contract_id=contract.contract_id, horizon_steps=steps)
 
     def _health(self) -> list[DiagnosticStatus]:
         report = self._thread.report()

@@ -26,6 +26,8 @@ GOAL_TOPIC = "/task/goal"
 SOURCE = "policy"
 """What this commander calls itself to the bridge."""
 
+MIN_STRIDE = 0.05
+
 LIMIT_TOLERANCE = 1e-6
 MAX_AGE_LIMIT_S = 1.0
 
@@ -272,19 +274,42 @@ def refusal(contract: Contract, readings: Readings, limits: AgeLimits) -> str | 
     return robot_not_following(robot) or limits_mismatch(contract, robot.limits)
 
 
+def checked_stride(stride: float) -> float:
+    """The share of a policy's increments that is sent.
+
+    Raises:
+        ValueError: outside [:data:`MIN_STRIDE`, 1].
+    """
+    if not MIN_STRIDE <= stride <= 1.0:  # also refuses NaN
+        raise ValueError(
+            f"stride = {stride} is outside [{MIN_STRIDE:g}, 1]: the share of each of the policy's increments that is "
+            "sent, 1 as it was trained, 0.2 for the first runs on an arm; more than it was trained with is not possible"
+        )
+    return stride
+
+
+def horizon_steps(contract: Contract, stride: float) -> int:
+    """How many steps an episode has: what it has not got in length of steps it has in number."""
+    return int(np.ceil(contract.horizon_steps / stride))
+
+
 class EpisodeRunner(Episode):
     """One episode of a policy; its steps are the actions given out.
 
     Attributes:
         bundle: the policy; an episode never changes it.
+        stride: share of each of its increments that is given out.
     """
 
-    def __init__(self, bundle: PolicyBundle, readings: Readings, age_limits: AgeLimits, now_s: float) -> None:
+    def __init__(
+        self, bundle: PolicyBundle, readings: Readings, age_limits: AgeLimits, now_s: float, *, stride: float = 1.0
+    ) -> None:
         """Begin.
 
         Raises:
-            ValueError: :func:`refusal` has an objection; the message is its reason.
+            ValueError: :func:`refusal` has an objection; the message is its reason. Or a stride out of range.
         """
+        self.stride = checked_stride(stride)
         if reason := refusal(bundle.contract, readings, age_limits):
             raise ValueError(reason)
         assert readings.robot is not None, "refusal() has seen to it"
@@ -317,7 +342,7 @@ class EpisodeRunner(Episode):
             if not self._hand_ready(width_m, busy=robot.gripper_busy):
                 return self._prepare(now_s)
             self.phase, self.reason = PolicyPhase.RUNNING, ""
-        if self.step >= contract.horizon_steps:
+        if self.step >= horizon_steps(contract, self.stride):
             self.phase, self.reason = PolicyPhase.FINISHED, f"horizon of {self.step} steps reached"
             return None
         return self._act(readings)
@@ -335,7 +360,7 @@ class EpisodeRunner(Episode):
         if self.step % contract.action.ticks_per_action == 0:
             try:
                 observation = assemble(contract.term_names, _inputs(readings))
-                self._increment = scale_action(self.bundle.act(observation), contract.action)
+                self._increment = scale_action(self.bundle.act(observation), contract.action).scaled(self.stride)
             except ValueError as error:  # a number that is not finite: no command, and the reason is told
                 self.stop(str(error))
                 return None
