@@ -16,8 +16,7 @@ from vlajs_perception.edge_image import EdgeImage
 from vlajs_perception.estimate import Estimate
 from vlajs_perception.fit_settings import EdgeSettings, Table
 from vlajs_perception.objects import ObjectModel
-from vlajs_perception.outline import Outline, outline_of
-from vlajs_perception.refine import Observation, evaluate
+from vlajs_perception.outline import outline_of
 from vlajs_perception.rigid import FloatArray, exp, log, matrix_of, quat_of
 from vlajs_perception.symmetry import canonicalise
 from vlajs_perception.table_covariance import FREE, HELD, with_table
@@ -51,7 +50,7 @@ class _Found:
 
     Attributes:
         offsets_px: shape (n,), from the outline, along its normals.
-        jacobian: shape (n, 6), change of the outline along its normals by a step of the pose, as in ``refine``.
+        jacobian: shape (n, 6), see ``Outline``.
         weights: shape (n,), one over variance (1 / px^2).
     """
 
@@ -162,21 +161,14 @@ def _found_at(
     outline = outline_of(model, camera, position_m, rotation, settings.spacing_px)
     if outline is None:
         return None
-    outline = outline.of(image.holds(outline.pixels))
-    projected = evaluate(camera, _observation(outline), position_m, rotation)
-    if len(outline.pixels) == 0 or projected is None:
+    inside = image.holds(outline.pixels)
+    if not inside.all():
+        outline = outline.of(inside)
+    if len(outline.pixels) == 0:
         return None
     offsets_px, steepness = image.edges_near(outline.pixels, outline.normals, reach_px)
     # Tukey's weight: the further off, the less it is this edge
     weights = (1 - (offsets_px / (reach_px + 1)) ** 2) ** 2
     weights *= np.minimum(steepness / settings.full_steepness, 1.0) * (steepness >= settings.min_steepness)
     weights *= np.where(outline.outer, 1.0, settings.inner_weight) / settings.point_std_px**2
-    along_normals = (outline.normals[:, :, None] * projected.jacobian).sum(axis=1)
-    return _Found(offsets_px=offsets_px, jacobian=along_normals, weights=weights)
-
-
-def _observation(outline: Outline) -> Observation:
-    """The outline's points as ``refine`` takes them, all alike."""
-    return Observation(
-        points_m=outline.points_m, pixels=outline.pixels, confidence=np.ones(len(outline.pixels)), huber_px=1.0
-    )
+    return _Found(offsets_px=offsets_px, jacobian=outline.jacobian, weights=weights)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from vlajs_perception.box_fit import boxes_at, checked_box, turns_of
 from vlajs_perception.camera import Camera, CameraError
-from vlajs_perception.edge_fit import Support, fit_edges, support_of
+from vlajs_perception.edge_fit import fit_edges, support_of
 from vlajs_perception.edge_image import EdgeImage
 from vlajs_perception.estimate import Estimate, PoseError
 from vlajs_perception.fit_settings import EdgeSettings, Table
@@ -22,7 +22,8 @@ START_STD_M = 0.02
 START_STD_RAD = 0.15
 """What a box and the best of some yaws are taken to be off by."""
 
-SURE_RANK = 0.95
+COARSE = 3
+"""Of the reaches, those after which the start that did best is known: it alone goes on."""
 
 
 def find_on_table(
@@ -57,28 +58,27 @@ def find_on_table(
         PoseError: nothing that the object can be on the table has the box and enough edges.
     """
     box = checked_box(box_px)
-    best, best_support = None, Support(share=0.0, off_px=0.0)
     prior = np.diag([START_STD_M**-2, START_STD_M**-2, START_STD_RAD**-2])
-    for start in _starts(model, camera, box, image_size_px, table, max_off_px, settings):
-        found = fit_edges(
-            start, model, camera, image, table, prior=prior, reaches_px=settings.far_reaches_px, settings=settings
-        )
-        if found is None:
-            continue
-        support = support_of(found, model, camera, image, settings)
-        if support.rank > best_support.rank:
-            best, best_support = found, support
-        if support.rank > SURE_RANK:
-            break  # no other yaw could be much better
-    if best is None or best_support.share < settings.support_alone:
+
+    def fitted(start: Estimate, reaches_px: tuple[int, ...]) -> tuple[float, Estimate] | None:
+        found = fit_edges(start, model, camera, image, table, prior=prior, reaches_px=reaches_px, settings=settings)
+        return None if found is None else (support_of(found, model, camera, image, settings).rank, found)
+
+    coarse, fine = settings.far_reaches_px[:COARSE], settings.far_reaches_px[COARSE:]
+    found = [fitted(start, coarse) for start in _starts(model, camera, box, image_size_px, table, max_off_px, settings)]
+    best = max((item for item in found if item is not None), key=lambda item: item[0], default=None)
+    best = best and fitted(best[1], fine)
+    share = 0.0 if best is None else support_of(best[1], model, camera, image, settings).share
+    if best is None or share < settings.support_alone:
         raise PoseError(
-            f"at most {best_support.share:.2f} of the outline that {model.name} has on the table inside its box is on "
-            f"edges of the image (limit {settings.support_alone}): hidden, blurred, lifted, or something else"
+            f"at most {share:.2f} of the outline that {model.name} has on the table inside its box is on edges of the "
+            f"image (limit {settings.support_alone}): hidden, blurred, lifted, or something else"
         )
+    pose = best[1]
     return Estimate(
-        position_m=best.position_m,
-        quat_wxyz=canonicalise(best.quat_wxyz, model.symmetries_wxyz, near_wxyz),
-        covariance=best.covariance,
+        position_m=pose.position_m,
+        quat_wxyz=canonicalise(pose.quat_wxyz, model.symmetries_wxyz, near_wxyz),
+        covariance=pose.covariance,
         source="plane",
     )
 

@@ -1,5 +1,7 @@
 """What the edges of an image, around one detection, say for or against poses of its object."""
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -31,6 +33,22 @@ class EdgeWitness:
         if view.image_rgb is not None:
             self._image = EdgeImage(view.image_rgb, detection.box_px, around_px=around_px, blur_px=self._edges.blur_px)
 
+    @cached_property
+    def at_hand(self) -> bool:
+        """Whether the middle of what is in the box would be within ``touch_m`` of the tool's.
+
+        A hand hides edges of what it is about to take and has its own: they say little there.
+        """
+        view, settings = self._view, self._settings
+        if view.tool_in_base is None:
+            return False
+        height_m = settings.table.height_m + float(self._model.half_size_m[2])
+        try:
+            middle_m = view.camera.on_plane(self._detection.box_px.reshape(2, 2).mean(axis=0), height_m)
+        except CameraError:
+            return False
+        return bool(np.linalg.norm(middle_m - view.tool_in_base[:3, 3]) <= settings.touch_m)
+
     def sharpened(self, pose: Estimate) -> Estimate:
         """A pose moved to the edges, see ``edge_fit.sharpen``; one of a box alone is too far off for that."""
         if self._image is None or pose.source == "box":
@@ -58,12 +76,12 @@ class EdgeWitness:
     def lying(self, near_wxyz: ArrayLike) -> Estimate | None:
         """The pose on the table that the box and the edges ask for, see ``edge_search``; None if they ask for none.
 
-        At the hand, which hides edges and has its own, it is not looked for: it would only take time.
+        At the hand it is not looked for.
 
         Args:
             near_wxyz: shape (4,), the track's orientation, whose branch is taken.
         """
-        if self._image is None or self._at_hand():
+        if self._image is None or self.at_hand:
             return None
         view = self._view
         try:
@@ -83,15 +101,3 @@ class EdgeWitness:
 
     def _support(self, image: EdgeImage, pose: Estimate) -> Support:
         return support_of(pose, self._model, self._view.camera, image, self._edges)
-
-    def _at_hand(self) -> bool:
-        """Whether the middle of what is in the box would be within ``touch_m`` of the tool's."""
-        view, settings = self._view, self._settings
-        if view.tool_in_base is None:
-            return False
-        height_m = settings.table.height_m + float(self._model.half_size_m[2])
-        try:
-            middle_m = view.camera.on_plane(self._detection.box_px.reshape(2, 2).mean(axis=0), height_m)
-        except CameraError:
-            return False
-        return bool(np.linalg.norm(middle_m - view.tool_in_base[:3, 3]) <= settings.touch_m)

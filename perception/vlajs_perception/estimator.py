@@ -218,24 +218,25 @@ class _Object:
             self._reason = "the detector does not see it"
             return
         near_wxyz = NO_TURN if before is None else before.quat_wxyz
-        estimates: list[Estimate] = []
+        first: Estimate | None = None
         for detection in found:
             try:
-                estimates.append(see(detection, self._target.model, view, self._settings, near_wxyz=near_wxyz))
+                estimate = see(detection, self._target.model, view, self._settings, near_wxyz=near_wxyz)
             except ImplausibleError as error:
                 self._count("implausible", str(error))
+                continue
             except PoseError as error:
                 self._count("no fit", str(error))
-        if estimates:
-            self._track(self._chosen(estimates, before), view.stamp_ns)
+                continue
+            if before is None or self._is_near(estimate, before):
+                self._track(estimate, view.stamp_ns)
+                return
+            first = first or estimate
+        if first is not None:  # none is where the track is: the one of the best score
+            self._track(first, view.stamp_ns)
 
-    def _chosen(self, estimates: list[Estimate], before: Motion | None) -> Estimate:
-        """The one nearest the track if it is inside the gate, else the first: that of the best score."""
-        if before is None:
-            return estimates[0]
-        off = [distance_squared(before, self._as_tracked(estimate, before)) for estimate in estimates]
-        nearest = int(np.argmin(off))
-        return estimates[nearest] if off[nearest] <= self._tracker.gate else estimates[0]
+    def _is_near(self, estimate: Estimate, before: Motion) -> bool:
+        return distance_squared(before, self._as_tracked(estimate, before)) <= self._tracker.gate
 
     def _as_tracked(self, estimate: Estimate, before: Motion) -> Estimate:
         """The fits have taken the branch nearest the track; a box says no yaw."""

@@ -25,6 +25,8 @@ class Outline:
         points_m: shape (n, 3), in the object's frame.
         pixels: shape (n, 2), where the camera has them.
         normals: shape (n, 2), at right angles to the edge in the image, unit length.
+        jacobian: shape (n, 6), change of the pixel along its normal by a step of the pose, position (m) and rotation
+            vector (rad) in the base's axes.
         outer: shape (n,) of bool, whether one of the edge's two faces is hidden: there the object ends, and what is
             behind it begins.
     """
@@ -32,6 +34,7 @@ class Outline:
     points_m: FloatArray
     pixels: FloatArray
     normals: FloatArray
+    jacobian: FloatArray
     outer: NDArray[np.bool_]
 
     def of(self, which: NDArray[np.bool_]) -> "Outline":
@@ -40,6 +43,7 @@ class Outline:
             points_m=self.points_m[which],
             pixels=self.pixels[which],
             normals=self.normals[which],
+            jacobian=self.jacobian[which],
             outer=self.outer[which],
         )
 
@@ -85,16 +89,27 @@ def _in_image(
 ) -> Outline:
     """The outline, without points at which an edge runs straight away from the camera and has no direction."""
     base_in_camera = camera.camera_in_base[:3, :3].T
-    at = (points_m @ rotation.T + position_m - camera.position_in_base_m) @ base_in_camera.T
+    turned = points_m @ rotation.T
+    at = (turned + position_m - camera.position_in_base_m) @ base_in_camera.T
     pixels = (at / at[:, 2:] @ camera.matrix.T)[:, :2]
     # of a point that moves along its edge, the pixel moves by the quotient rule on the first two rows of K x / z
     going = along @ rotation.T @ base_in_camera.T
     tangents = ((going @ camera.matrix.T)[:, :2] - pixels * going[:, 2:]) / at[:, 2:]
     length_px = np.linalg.norm(tangents, axis=1)
     runs = length_px > _SHORTEST_PX
-    tangents = tangents[runs] / length_px[runs, None]
-    normals = np.stack([-tangents[:, 1], tangents[:, 0]], axis=-1)
-    return Outline(points_m=points_m[runs], pixels=pixels[runs], normals=normals, outer=outer[runs])
+    normals = np.stack([-tangents[:, 1], tangents[:, 0]], axis=-1) / np.maximum(length_px, _SHORTEST_PX)[:, None]
+    # the same rule for a step in position; a step v in rotation turns the arm t by v x t, and g . (v x t) = v . (t x g)
+    in_camera = normals @ camera.matrix[:2]
+    in_camera[:, 2] -= (normals * pixels).sum(axis=1)
+    by_position = in_camera / at[:, 2:] @ base_in_camera
+    outline = Outline(
+        points_m=points_m,
+        pixels=pixels,
+        normals=normals,
+        jacobian=np.concatenate([by_position, np.cross(turned, by_position)], axis=1),
+        outer=outer,
+    )
+    return outline if runs.all() else outline.of(runs)
 
 
 def _faces_seen(model: ObjectModel, camera: Camera, position_m: FloatArray, rotation: FloatArray) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,7 +69,11 @@ class Pipeline:
             guard: refuses images that are no news.
             calibration: of the camera, or None.
             camera_in_base: shape (4, 4), its known pose where there is no calibration.
+
+        OpenCV is told to use one thread, for the whole process: the parts of pictures that are looked at are small, and
+        threads that wait for a core which something else has take longer than the work.
         """
+        cv2.setNumThreads(1)
         self._detector = detector
         self._estimator = estimator
         self._guard = guard

@@ -150,7 +150,7 @@ def _fitted(
         return fit_free(model, camera, keypoints, near_wxyz=near_wxyz, settings=sight.fit)
 
     lying = _on_table(detection, on_table, sight, witness)
-    if lying is not None and not view.gripper.grasped and witness.is_sure_of(lying):
+    if lying is not None and not view.gripper.grasped and (witness.at_hand or witness.is_sure_of(lying)):
         return lying
     try:
         coarse, free_px = best_numbering(detection, anywhere, sight.fit)
