@@ -98,12 +98,12 @@ def fit_edges(
         step[free] = np.linalg.solve(information, weighted.T @ found.offsets_px - prior @ moved)
         position_m, rotation = position_m + step[:3], exp(step[3:]) @ rotation
     assert found is not None, "at least one reach"
-    covariance = np.linalg.inv(information)
+    covariance: FloatArray = np.asarray(np.linalg.inv(information), dtype=np.float64)
     if start.source != "free":
         # an error in the assumed z, roll, pitch moves the outline, and x, y, yaw move it back
         weighted = found.jacobian[:, free] * found.weights[:, None]
         by_table = -np.linalg.solve(information, weighted.T @ found.jacobian[:, list(HELD)])
-        covariance = with_table(covariance, by_table, table)
+        covariance = with_table(covariance, np.asarray(by_table, dtype=np.float64), table)
     return replace(
         start,
         position_m=position_m,
@@ -126,9 +126,16 @@ def sharpen(
         settings: which edges count how much, and how many there must be.
     """
     free = list(range(6)) if seen.source == "free" else list(FREE)
-    prior = settings.prior_share * np.linalg.inv(seen.covariance[np.ix_(free, free)])
+    certain = np.asarray(np.linalg.inv(seen.covariance[np.ix_(free, free)]), dtype=np.float64)
     sharpened = fit_edges(
-        seen, model, camera, image, table, prior=prior, reaches_px=settings.reaches_px, settings=settings
+        seen,
+        model,
+        camera,
+        image,
+        table,
+        prior=settings.prior_share * certain,
+        reaches_px=settings.reaches_px,
+        settings=settings,
     )
     if sharpened is None or support_of(sharpened, model, camera, image, settings).share < settings.support:
         return seen

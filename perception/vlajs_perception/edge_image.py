@@ -66,4 +66,5 @@ def _nearest_top(steepness: FloatArray, along: NDArray[np.int_]) -> tuple[FloatA
     before, here, after, top = (values[rows, best] for values in (before, here, after, top))
     # the parabola through a top and its neighbours
     between = (before - after) / 2 / np.where(top, before - 2 * here + after, -1.0)
-    return along[best] + np.where(top, between, 0.0), np.where(top, here, 0.0)
+    offsets_px = along[best] + np.where(top, between, 0.0)
+    return np.asarray(offsets_px, dtype=np.float64), np.asarray(np.where(top, here, 0.0), dtype=np.float64)

@@ -75,7 +75,7 @@ def outline_of(
     number = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
     share = _ENDS + (1 - 2 * _ENDS) * (number + 0.5) / counts[edge]
     points_m = first[edge] + share[:, None] * (last - first)[edge]
-    outer = ~seen[edges].all(axis=1)[edge]
+    outer = ~np.all(seen[edges], axis=1)[edge]
     return _in_image(camera, position_m, rotation, points_m, (last - first)[edge], outer)
 
 
@@ -106,7 +106,7 @@ def _in_image(
         points_m=points_m,
         pixels=pixels,
         normals=normals,
-        jacobian=np.concatenate([by_position, np.cross(turned, by_position)], axis=1),
+        jacobian=np.asarray(np.concatenate([by_position, np.cross(turned, by_position)], axis=1), dtype=np.float64),
         outer=outer,
     )
     return outline if runs.all() else outline.of(runs)
