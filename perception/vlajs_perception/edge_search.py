@@ -12,7 +12,7 @@ from vlajs_perception.camera import Camera, CameraError
 from vlajs_perception.edge_fit import fit_edges, support_of
 from vlajs_perception.edge_image import EdgeImage
 from vlajs_perception.estimate import Estimate, PoseError
-from vlajs_perception.fit_settings import EdgeSettings, Table
+from vlajs_perception.fit_settings import COARSE, EdgeSettings, Table
 from vlajs_perception.objects import ObjectModel
 from vlajs_perception.rigid import FloatArray, quat_of
 from vlajs_perception.symmetry import canonicalise
@@ -21,9 +21,6 @@ from vlajs_perception.table_covariance import FREE
 START_STD_M = 0.02
 START_STD_RAD = 0.15
 """What a box and the best of some yaws are taken to be off by."""
-
-COARSE = 3
-"""Of the reaches, those after which the start that did best is known: it alone goes on."""
 
 
 def find_on_table(

@@ -65,6 +65,10 @@ class FitSettings:
             raise ValueError(f"min_keypoints is {self.min_keypoints}, at least 3: two cannot show that one is wrong")
 
 
+COARSE = 3
+"""Of ``EdgeSettings.far_reaches_px``, those after which the start that did best is known: it alone goes on."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings:
     """When to believe that an edge of the image is an object's. Chosen on MuJoCo's validation pictures of 640 px.
@@ -115,6 +119,8 @@ class EdgeSettings:
             reaches = getattr(self, name)
             if not reaches or min(reaches) < 1:
                 raise ValueError(f"{name} is {reaches}: at least one reach, each of 1 px or more")
+        if len(self.far_reaches_px) <= COARSE:
+            raise ValueError(f"far_reaches_px is {self.far_reaches_px}: more than the {COARSE} that choose a start")
 
 
 def _check_positive(settings: object, *names: str) -> None:
