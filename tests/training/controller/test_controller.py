@@ -12,7 +12,7 @@ from vlajs.geometry import Pose
 from vlajs.geometry import rotvec_between as rotvec_between_numpy
 from vlajs.policy.actions import scale_action
 from vlajs.policy.response import ControllerResponse
-from vlajs.robot.speed import JOINT_VELOCITY_LIMITS_RAD_S
+from vlajs_training.controller.arm import JOINT_VELOCITY_LIMIT_RAD_S
 from vlajs_training.controller.response import ResponseFilter
 from vlajs_training.environment import TaskEnvironment
 from vlajs_training.randomisation import get_randomisation
@@ -115,7 +115,7 @@ def test_the_leash_holds_when_the_arm_cannot_follow(env: TaskEnvironment) -> Non
 def test_joint_velocity_limits_hold_whatever_the_policy_does(env: TaskEnvironment) -> None:
     env.reset(5)
     rng = np.random.default_rng(0)
-    limit = torch.tensor(JOINT_VELOCITY_LIMITS_RAD_S)
+    limit = torch.tensor(JOINT_VELOCITY_LIMIT_RAD_S)
     for _ in range(40):
         before = env.arm._joints_ref.clone()
         action = np.sign(rng.normal(size=(NUM_ENVS, 7))).astype(np.float32)

@@ -10,11 +10,13 @@ from mani_skill.agents.controllers.pd_joint_pos import PDJointPosController
 from mani_skill.utils.geometry.rotation_conversions import matrix_to_quaternion
 
 from vlajs.policy.contract import ActionContract
-from vlajs.robot.speed import JOINT_VELOCITY_LIMITS_RAD_S
 from vlajs_training.controller.response import ResponseFilter
 from vlajs_training.controller.target_rule import integrate_target
 from vlajs_training.rotations import quaternion_to_matrix, small_rotvec_between
 from vlajs_training.simulation import panda_kinematics
+
+JOINT_VELOCITY_LIMIT_RAD_S = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
+"""libfranka 0.9.2, Panda (rate_limiting.h)."""
 
 IK_DAMPING = 0.05
 """Damped least squares: keeps joint steps bounded near singularities, costs under 0.3 mm a step elsewhere."""
@@ -66,7 +68,7 @@ class DeployArmController(PDJointPosController):
         self._step_s = 1.0 / (self._control_freq * self._sim_steps)
         self.joint_speed_share = torch.zeros(count, device=device)
         self._ik_damping = IK_DAMPING**2 * torch.eye(6, device=device)
-        self._max_joint_step = torch.tensor(JOINT_VELOCITY_LIMITS_RAD_S, device=device) * self._step_s
+        self._max_joint_step = torch.tensor(JOINT_VELOCITY_LIMIT_RAD_S, device=device) * self._step_s
         limits = self.articulation.get_qlimits()[0, self.active_joint_indices]
         self._joint_min, self._joint_max = limits[:, 0], limits[:, 1]
         self.set_response(

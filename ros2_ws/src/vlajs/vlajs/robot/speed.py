@@ -13,8 +13,7 @@ import numpy as np
 from vlajs.geometry import FloatArray, Pose, joint_step, rotation, rotvec_between
 
 JOINT_VELOCITY_LIMITS_RAD_S = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
-"""A Panda's, by Franka's datasheet and libfranka 0.9.2 (rate_limiting.h). An FR3's are higher, except within about
-0.5 rad of its joint limits."""
+"""A Panda's, by Franka's datasheet. An FR3's are higher, except within about 0.5 rad of its joint limits."""
 
 _DAMPING = 0.005
 """A tenth of the least singular value that the bridge allows: there it takes 1 % off a speed. Nearer to a singular pose

@@ -12,7 +12,6 @@ import mujoco
 import numpy as np
 
 from vlajs.geometry import FloatArray
-from vlajs.robot.speed import JOINT_VELOCITY_LIMITS_RAD_S
 
 ERROR_NAMES = (
     "joint_position_limits_violation",
@@ -59,6 +58,7 @@ ERROR_NAMES = (
 )
 """libfranka's errors under their names in franky, in the order of the wire format (not that of libfranka's headers)."""
 
+PANDA_JOINT_VELOCITY_LIMITS_RAD_S = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
 PANDA_TCP_VELOCITY_LIMIT_M_S = 2.0
 _NEGLIGIBLE_TORQUE_NM = 1e-4
 
@@ -82,7 +82,7 @@ class ReflexConfig:
 
     joint_torque_thresholds_nm: tuple[float, ...] = (20.0,) * 7
     cartesian_thresholds: tuple[float, ...] = (20.0,) * 6
-    joint_velocity_limits_rad_s: tuple[float, ...] = JOINT_VELOCITY_LIMITS_RAD_S
+    joint_velocity_limits_rad_s: tuple[float, ...] = PANDA_JOINT_VELOCITY_LIMITS_RAD_S
     tcp_velocity_limit_m_s: float = PANDA_TCP_VELOCITY_LIMIT_M_S
     estimate_time_constant_s: float = 0.02
     communication_timeout_s: float = 0.25
