@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vlajs_perception.camera import Camera
 from vlajs_perception.objects import ObjectModel, box_corners
-from vlajs_perception.refine import project_or_inf
+from vlajs_perception.refine import project_or_inf, project_with_jacobian
 from vlajs_perception.rigid import FloatArray
 
 MAX_PER_EDGE = 40
@@ -86,27 +86,22 @@ def _in_image(
     points_m: FloatArray,
     along: FloatArray,
     outer: NDArray[np.bool_],
-) -> Outline:
+) -> Outline | None:
     """The outline, without points at which an edge runs straight away from the camera and has no direction."""
-    base_in_camera = camera.camera_in_base[:3, :3].T
-    turned = points_m @ rotation.T
-    at = (turned + position_m - camera.position_in_base_m) @ base_in_camera.T
-    pixels = (at / at[:, 2:] @ camera.matrix.T)[:, :2]
-    # of a point that moves along its edge, the pixel moves by the quotient rule on the first two rows of K x / z
-    going = along @ rotation.T @ base_in_camera.T
-    tangents = ((going @ camera.matrix.T)[:, :2] - pixels * going[:, 2:]) / at[:, 2:]
+    projected = project_with_jacobian(camera, points_m, position_m, rotation)
+    if projected is None:
+        return None
+    pixels, jacobian = projected
+    # a point that moves along its edge is a step in position
+    tangents = (jacobian[:, :, :3] @ (along @ rotation.T)[:, :, None])[..., 0]
     length_px = np.linalg.norm(tangents, axis=1)
     runs = length_px > _SHORTEST_PX
     normals = np.stack([-tangents[:, 1], tangents[:, 0]], axis=-1) / np.maximum(length_px, _SHORTEST_PX)[:, None]
-    # the same rule for a step in position; a step v in rotation turns the arm t by v x t, and g . (v x t) = v . (t x g)
-    in_camera = normals @ camera.matrix[:2]
-    in_camera[:, 2] -= (normals * pixels).sum(axis=1)
-    by_position = in_camera / at[:, 2:] @ base_in_camera
     outline = Outline(
         points_m=points_m,
         pixels=pixels,
         normals=normals,
-        jacobian=np.asarray(np.concatenate([by_position, np.cross(turned, by_position)], axis=1), dtype=np.float64),
+        jacobian=(normals[:, :, None] * jacobian).sum(axis=1),
         outer=outer,
     )
     return outline if runs.all() else outline.of(runs)

@@ -78,9 +78,14 @@ def huber_loss(distances_px: FloatArray, confidence: FloatArray, huber_px: float
     return ((square + line) * confidence).sum(axis=-1)
 
 
-def evaluate(camera: Camera, seen: Observation, position_m: FloatArray, rotation: FloatArray) -> Fitted | None:
-    """Residuals and their Jacobian at a pose; None if a keypoint would lie behind the camera."""
-    turned = seen.points_m @ rotation.T
+def project_with_jacobian(
+    camera: Camera, points_m: FloatArray, position_m: FloatArray, rotation: FloatArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Pixels (K, 2) of an object's points (K, 3), and their change by a step of the pose; None if one lies behind.
+
+    The Jacobian, shape (K, 2, 6), is by position (m) and rotation vector (rad) in the base's axes.
+    """
+    turned = points_m @ rotation.T
     base_in_camera = camera.camera_in_base[:3, :3].T
     in_camera = (turned + position_m - camera.position_in_base_m) @ base_in_camera.T
     depth_m = in_camera[:, 2:]
@@ -92,12 +97,21 @@ def evaluate(camera: Camera, seen: Observation, position_m: FloatArray, rotation
     by_position = by_point @ base_in_camera
     # a step v turns the arm t by v x t, and g . (v x t) = v . (t x g)
     by_rotation = np.cross(turned[:, None, :], by_position)
+    return pixels, np.concatenate([by_position, by_rotation], axis=-1)
+
+
+def evaluate(camera: Camera, seen: Observation, position_m: FloatArray, rotation: FloatArray) -> Fitted | None:
+    """Residuals and their Jacobian at a pose; None if a keypoint would lie behind the camera."""
+    projected = project_with_jacobian(camera, seen.points_m, position_m, rotation)
+    if projected is None:
+        return None
+    pixels, jacobian = projected
     residuals = pixels - seen.pixels
     return Fitted(
         position_m=position_m,
         rotation=rotation,
         residuals=residuals,
-        jacobian=np.concatenate([by_position, by_rotation], axis=-1),
+        jacobian=jacobian,
         cost=float(huber_loss(np.linalg.norm(residuals, axis=-1), seen.confidence, seen.huber_px)),
     )
 

@@ -62,5 +62,19 @@ def test_points_lie_where_the_camera_has_them_and_normals_across_their_edge(
     np.testing.assert_allclose((ahead * seen.normals).sum(axis=1) / np.linalg.norm(ahead, axis=1), 0.0, atol=1e-3)
 
 
+def test_a_step_of_the_pose_moves_points_along_their_normals_as_the_jacobian_says() -> None:
+    camera, rotation = looking([1.1, 0.3, 0.6], [0.6, 0.0, 0.0]), Rotation.from_rotvec([0.4, -0.2, 0.7])
+    position_m = np.array([0.58, 0.04, 0.1])
+    seen = outline_of(CUBE, camera, position_m, rotation.as_matrix(), 3.0)
+    assert seen is not None
+    for number in range(6):
+        step = np.zeros(6)
+        step[number] = 1e-6
+        turned = (Rotation.from_rotvec(step[3:]) * rotation).as_matrix()
+        moved = camera.project(seen.points_m @ turned.T + position_m + step[:3]) - seen.pixels
+        along = (moved * seen.normals).sum(axis=1) / 1e-6
+        np.testing.assert_allclose(along, seen.jacobian[:, number], rtol=1e-3, atol=1e-2)
+
+
 def test_an_object_that_reaches_behind_the_camera_has_no_outline() -> None:
     assert outline_of(CUBE, FROM_ABOVE, np.array([0.6, 0.0, 0.99]), flat(0.0), 2.0) is None

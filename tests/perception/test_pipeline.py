@@ -60,6 +60,13 @@ def test_poses_are_of_now_and_end_with_the_images() -> None:
     assert health.images == 4
 
 
+def test_the_poses_come_from_the_rectified_picture_too() -> None:
+    found = running()
+    image = picture_of(CUBE, CAMERA, HERE, IMAGE_SIZE_PX)
+    rectified, view = found.process(image, 1264 * MS, 1300 * MS)
+    assert view.image_rgb is rectified  # its edges
+
+
 def test_a_refused_image_silences_all_until_a_good_one() -> None:
     found = running()
     image = show(found, 1264)

@@ -79,20 +79,32 @@ def known(folder: Path) -> list[Picture]:
     return list(pictures(folder, names_in(folder)))
 
 
+HIDDEN = "000003"
+"""A cube floats before one end of its peg: edges there are the cube's, and worse than corners that are known."""
+
+
 def test_a_detector_that_knows_is_found_good(known: list[Picture]) -> None:
+    known = [picture for picture in known if picture.name != HIDDEN]
     rows, summaries = check(known, Knowing(known, noise_px=0.1), SETTINGS, table_only=True)
     seen = [item for picture in known for item in picture.objects if item.labelled and item.lies]
     assert len(rows) == len(seen) > 0
     assert {row.outcome for row in rows} == {"measured"}
-    # 0.1 px is about 0.1 mm at a metre; one end of one of two pegs is hidden
-    assert all(summary.median_mm < 1.5 and summary.median_deg < 1.5 for summary in summaries)
+    # 0.1 px is about 0.1 mm at a metre; the fit takes several corners together
+    assert all(summary.median_mm < 1.0 and summary.median_deg < 1.5 for summary in summaries)
     assert {summary.name: summary.images for summary in summaries} == {
         name: sum(item.name == name for item in seen) for name in {item.name for item in seen}
     }
 
 
+def test_what_is_checked_are_poses_that_edges_have_moved(known: list[Picture]) -> None:
+    # corners off by 2 px: 1 to 3 mm at a metre, if nothing but them were looked at
+    _, summaries = check(known, Knowing(known, noise_px=2.0), SETTINGS, table_only=True)
+    assert next(summary for summary in summaries if summary.name == "cube").median_mm < 0.5
+
+
 def test_a_camera_off_by_a_known_distance_gives_that_error(known: list[Picture]) -> None:
     # every picture's camera moved 10 mm along the base's x: so is everything it finds on the table
+    known = [picture for picture in known if picture.name != HIDDEN]
     moved = []
     for picture in known:
         pose = picture.camera.camera_in_base.copy()
@@ -102,9 +114,8 @@ def test_a_camera_off_by_a_known_distance_gives_that_error(known: list[Picture])
     rows, summaries = check(moved, Knowing(known, noise_px=1e-3), SETTINGS, table_only=True)
     assert rows
     for summary in summaries:
-        # the fits are off by up to 3 mm themselves: one end of a peg is hidden
-        assert summary.median_mm == pytest.approx(10.0, abs=1.5)
-        assert summary.p95_mm == pytest.approx(10.0, abs=3.0)
+        assert summary.median_mm == pytest.approx(10.0, abs=0.2)
+        assert summary.p95_mm == pytest.approx(10.0, abs=0.4)
         assert summary.median_deg < 0.3
 
 
