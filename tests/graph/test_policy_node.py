@@ -165,7 +165,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def policy_process(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     log = tmp_path_factory.mktemp("policy") / "log"
-    words = node_words("policy_node", checkpoint=bundles["push"], use_sim_time="true")
+    # with half of each step, so that an episode has twice as many
+    words = node_words("policy_node", checkpoint=bundles["push"], use_sim_time="true", stride=0.5)
     with python(DOMAIN_ID, *words, log=log) as process:
         yield
         process.terminate()
@@ -258,9 +259,10 @@ def test_the_horizon_ends_the_episode(world: World, bundles: dict[str, Path]) ->
     assert world.load_checkpoint(bundles["short"], "push_cube").success
     world.start_until(lambda answer: answer.success)
     state = world.wait_for_phase(PolicyState.PHASE_FINISHED)
-    assert (state.step, state.horizon_steps, state.reason) == (5, 5, "horizon of 5 steps reached")
-    wait_for(lambda: len(world.commands) >= 5, "5 commands")
-    assert [command.sequence for command in world.commands] == [0, 1, 2, 3, 4]
+    # 5 steps of the whole length are 10 of half of it
+    assert (state.step, state.horizon_steps, state.reason) == (10, 10, "horizon of 10 steps reached")
+    wait_for(lambda: len(world.commands) >= 10, "10 commands")
+    assert [command.sequence for command in world.commands] == list(range(10))
 
 
 def test_the_hand_is_prepared_before_the_first_action(world: World) -> None:
@@ -348,7 +350,7 @@ def test_a_bundle_is_swapped_between_episodes(world: World, bundles: dict[str, P
     world.call(world.stop, Trigger.Request())
     world.commands.clear()
     second = world.start_until(lambda answer: answer.success)
-    assert (second.contract_id, second.horizon_steps) == (answer.contract_id, 5)
+    assert (second.contract_id, second.horizon_steps) == (answer.contract_id, 10)
     wait_for(lambda: len(world.commands) >= 1, "commands")
 
 

@@ -89,11 +89,17 @@ def test_what_floats_is_not_taken_to_lie(lifted_m: float) -> None:
         assert np.linalg.norm(without_edges.position_m - truth[:3, 3]) > 0.05
 
 
-def test_in_the_hand_nothing_is_looked_for_on_the_table() -> None:
+def held_view(noise_px: float) -> tuple[np.ndarray, Detection, View]:
+    """A cube in the hand 13 cm over the table: its pose, what a detector says of it, and the moment."""
     truth = pose([0.55, 0.05, 0.15], turned(0.3))
-    detection = detection_of(CUBE, truth, np.random.default_rng(4), noise_px=0.5)
+    detection = detection_of(CUBE, truth, np.random.default_rng(4), noise_px=noise_px)
     held = Gripper(grasped=True, width_m=0.04)
-    view = replace(view_of(CUBE, truth, detection, pose([0.55, 0.05, 0.15], TOOL_DOWN)), gripper=held)
+    view = view_of(CUBE, truth, detection, pose(truth[:3, 3], TOOL_DOWN))
+    return truth, detection, replace(view, gripper=held)
+
+
+def test_in_the_hand_nothing_is_looked_for_on_the_table() -> None:
+    truth, detection, view = held_view(noise_px=0.5)
     seen = see(detection, CUBE, view, SETTINGS)
     assert seen.source == "free"
     along = truth[:3, 3] - CAMERA.position_in_base_m
@@ -104,10 +110,7 @@ def test_in_the_hand_nothing_is_looked_for_on_the_table() -> None:
 
 def test_a_measured_distance_counts_more_than_that_of_edges() -> None:
     """The depth image knows to millimetres what edges, seen once, know to centimetres."""
-    truth = pose([0.55, 0.05, 0.15], turned(0.3))
-    detection = detection_of(CUBE, truth, np.random.default_rng(5), noise_px=1.0)
-    held = Gripper(grasped=True, width_m=0.04)
-    view = replace(view_of(CUBE, truth, detection, pose([0.55, 0.05, 0.15], TOOL_DOWN)), gripper=held)
+    truth, detection, view = held_view(noise_px=1.0)
     by_edges = see(detection, CUBE, view, SETTINGS)
     ahead_m = float((CAMERA.camera_in_base[:3, 2] @ (truth[:3, 3] - CAMERA.position_in_base_m)) - 0.02)
     deep = np.full(IMAGE_SIZE_PX[::-1], ahead_m, np.float32)  # its front is about half an edge before its middle
