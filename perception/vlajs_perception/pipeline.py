@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlajs_perception.calibration.calibration_file import Calibration
+from vlajs_perception.camera_watch import CameraWatch, Fix
 from vlajs_perception.detection.detection import Detector
 from vlajs_perception.estimator import PoseEstimator, Report
 from vlajs_perception.estimator_settings import View
 from vlajs_perception.image_guard import ImageGuard, ImageRefusedError
 from vlajs_perception.optics import CameraFacts, Optics, OpticsError
 from vlajs_perception.rigid import FloatArray
+from vlajs_perception.table_tags import TableTags
 from vlajs_perception.tool_history import Gripper, ToolHistory
 
 NS_PER_S = 1_000_000_000
@@ -39,6 +41,7 @@ class Health:
         rate_hz: of those, lately; 0 before the second.
         latency_s: median time from an image's stamp to its poses lately; NaN before the first.
         image_ns: stamp of the last one; None before the first.
+        camera: where the table's tags had the camera last; None before that, and without tags.
     """
 
     refusal: str
@@ -47,6 +50,7 @@ class Health:
     rate_hz: float
     latency_s: float
     image_ns: int | None
+    camera: Fix | None = None
 
 
 class Pipeline:
@@ -60,6 +64,7 @@ class Pipeline:
         *,
         calibration: Calibration | None = None,
         camera_in_base: FloatArray | None = None,
+        table_tags: TableTags | None = None,
     ) -> None:
         """A pipeline that waits for the camera to say what it is.
 
@@ -69,6 +74,7 @@ class Pipeline:
             guard: refuses images that are no news.
             calibration: of the camera, or None.
             camera_in_base: shape (4, 4), its known pose where there is no calibration.
+            table_tags: by which a camera that stands is followed; None: it is taken to be where it was calibrated.
 
         OpenCV is told to use one thread, for the whole process: the parts of pictures that are looked at are small, and
         threads that wait for a core which something else has take longer than the work.
@@ -78,6 +84,7 @@ class Pipeline:
         self._estimator = estimator
         self._guard = guard
         self._calibration, self._camera_in_base = calibration, camera_in_base
+        self._watch = None if table_tags is None else CameraWatch(table_tags)
         self._lock = threading.Lock()
         self._tools = ToolHistory()
         self._facts: tuple[object, ...] | None = None
@@ -156,7 +163,7 @@ class Pipeline:
 
         Raises:
             ImageRefusedError: no news, or too old.
-            OpticsError: a camera that cannot be measured with.
+            OpticsError: a camera that cannot be measured with, or that the table's tags do not find.
         """
         try:
             with self._lock:
@@ -167,10 +174,12 @@ class Pipeline:
                 self._guard.admit(image, stamp_ns, now_ns)
                 tool, gripper = self._tools.tool_at(stamp_ns), self._tools.gripper_at(stamp_ns)
                 camera = optics.camera(tool)
+            rectified = optics.rectify(image)
+            if self._watch is not None:
+                camera = self._watch.camera(rectified, camera, stamp_ns)
         except (ImageRefusedError, OpticsError) as error:
             self.refuse(getattr(error, "kind", "calibration"), str(error))
             raise
-        rectified = optics.rectify(image)
         view = View(
             stamp_ns=stamp_ns,
             detections=self._detector.detect(rectified),
@@ -220,6 +229,7 @@ class Pipeline:
                 rate_hz=(len(stamps) - 1) / span_s if span_s > 0 else 0.0,
                 latency_s=float(np.median([latency_s for _, latency_s in self._done])) if self._done else float("nan"),
                 image_ns=self._image_ns,
+                camera=None if self._watch is None else self._watch.fix,
             )
 
     def _blind(self, now_ns: int) -> str:

@@ -1,4 +1,4 @@
-"""Views captured from the running twin calibrate its camera, whose true pose is known."""
+"""Views captured from the running twin calibrate its camera and find its tags, where both truly are is known."""
 
 import subprocess
 import sys
@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from tests.support.processes import environment, node_words, own_domain, python, wait_for
+from vlajs.bringup import TWIN_TABLE_TAGS
+from vlajs.cli import dispatch
 from vlajs.twin.camera import TwinCameraConfig
 from vlajs_perception.calibration.calibrate import calibrate
 from vlajs_perception.calibration.folder import ViewFolder
 from vlajs_perception.calibration.se3 import step_between
+from vlajs_perception.table_tags import TableTags
 
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]
 
@@ -47,7 +50,7 @@ def test_the_camera_is_found_from_views_captured_by_moving_the_arm(tmp_path: Pat
     address = f"127.77.{DOMAIN_ID}.9"
     # the twin waits for its client: a busy machine makes it slow, and loses no packet
     twin = node_words("twin_node", address=address, command_patience_s=0.5)
-    camera = node_words("twin_camera_node", board="true")
+    camera = node_words("twin_camera_node", board="true", table_tags=TWIN_TABLE_TAGS)
     bridge = node_words("bridge_node", robot_ip=address, use_sim_time="true", connect_timeout_s=60.0)
     folder = tmp_path / "views"
     with (
@@ -69,3 +72,11 @@ def test_the_camera_is_found_from_views_captured_by_moving_the_arm(tmp_path: Pat
     print(f"the camera is {moved_mm:.2f} mm and {turned_deg:.3f} degrees off")
     assert moved_mm <= 2.0
     assert turned_deg <= 0.3
+
+    calibration, tags = tmp_path / "camera.yaml", tmp_path / "tags.yaml"
+    assert dispatch(["calibrate", "solve", str(folder), "--out", str(calibration)]) == 0
+    assert dispatch(["calibrate", "tags", str(folder), "--calibration", str(calibration), "--out", str(tags)]) == 0
+    surveyed, true = (TableTags.read(file).corners_in_base_m for file in (tags, TWIN_TABLE_TAGS))
+    assert surveyed.keys() == true.keys()
+    for tag_id, corners in surveyed.items():
+        np.testing.assert_allclose(corners, true[tag_id], atol=3e-3)  # a millimetre of it: they lie over the table

@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from tests.support.drawn_tags import TAGS, draw_tags
 from tests.support.processes import output_of_refused_start, own_domain, python
 from tests.support.seen_by_colour import picture_of
 from tests.support.seen_episode import CAMERA, IMAGE_SIZE_PX, TOOL_DOWN, pose, turned
@@ -21,6 +22,7 @@ from vlajs.geometry import Pose
 from vlajs.nodes.image_messages import image_message
 from vlajs.nodes.messages import CAMERA_FRAME, RELIABLE_QOS, STREAM_QOS, pose_message, stamp_ns_of
 from vlajs_msgs.msg import RobotStatus
+from vlajs_perception.camera import Camera
 from vlajs_perception.objects import cube
 from vlajs_perception.rigid import quat_of
 
@@ -60,7 +62,12 @@ class Station(Tester):
         self.change: dict[str, Any] = {}
         self.object_in_base, self.tool_in_base = HERE, TOOL_AWAY
         self.grasped, self.frozen, self.age_s = False, False, 0.0
-        self.picture = picture_of(CUBE, CAMERA, HERE, IMAGE_SIZE_PX)
+        self.camera = CAMERA
+        self.picture = self.picture_now()
+
+    def picture_now(self) -> np.ndarray:
+        picture = picture_of(CUBE, self.camera, self.object_in_base, IMAGE_SIZE_PX)
+        return draw_tags(picture, TAGS.tags, self.camera)
 
     def header(self, age_s: float = 0.0) -> Header:
         stamp_ns = self.node.get_clock().now().nanoseconds - int(age_s * 1e9)
@@ -71,7 +78,7 @@ class Station(Tester):
     def send(self) -> None:
         """One image with all that goes with it."""
         if not self.frozen:
-            self.picture = picture_of(CUBE, CAMERA, self.object_in_base, IMAGE_SIZE_PX)
+            self.picture = self.picture_now()
         self.infos.publish(CameraInfo(header=self.header(), width=640, height=480, **self.info))
         tool = Pose(position_m=self.tool_in_base[:3, 3], quat_wxyz=quat_of(self.tool_in_base[:3, :3]))
         self.tools.publish(PoseStamped(header=self.header(), pose=pose_message(tool)))
@@ -96,6 +103,10 @@ class Station(Tester):
 
         self.until(fed, what)
 
+    def value(self, key: str) -> str:
+        """Of the newest diagnostics; empty without."""
+        return next((value.value for status in self.statuses[-1:] for value in status.values if value.key == key), "")
+
     def told(self) -> str:
         return f"; {[status.message for status in self.statuses[-2:]]}"
 
@@ -114,6 +125,12 @@ class Station(Tester):
         self.until_fed(lambda: len(self.poses) >= 3, "poses")
 
 
+def camera_at(offset_m: list[float]) -> Camera:
+    moved = CAMERA.camera_in_base.copy()
+    moved[:3, 3] += offset_m
+    return Camera(matrix=CAMERA.matrix, camera_in_base=moved)
+
+
 def position(message: PoseWithCovarianceStamped) -> np.ndarray:
     point = message.pose.pose.position
     return np.array([point.x, point.y, point.z])
@@ -123,10 +140,12 @@ def position(message: PoseWithCovarianceStamped) -> np.ndarray:
 def only_station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     folder = tmp_path_factory.mktemp("estimator")
     (folder / "detector.onnx").touch()
+    TAGS.write(folder / "tags.yaml")
     parameters = {
         "detector": folder / "detector.onnx",
         "task": "push_cube",
         "camera_pose": CAMERA_POSE,
+        "table_tags": folder / "tags.yaml",
         "annotated": "true",
         # a machine that is busy with other things is no camera that is too slow
         "image_age_limit_s": 2.0,
@@ -214,6 +233,18 @@ def test_a_frozen_camera_stops_the_poses(station: Station) -> None:
     station.until_refused("limit 2.0 s")
 
 
+def test_a_moved_camera_is_made_up_for_and_told_of_and_one_moved_far_stops_the_poses(station: Station) -> None:
+    station.camera = camera_at([0.012, 0.012, -0.007])
+    station.until_fed(lambda: "made up for" in station.value("camera"), "the moved camera in the diagnostics")
+    station.until_tracking()
+    assert position(station.poses[-1]) == pytest.approx(HERE[:3, 3], abs=3e-3)  # 3 cm off for a camera thought there
+    assert float(station.value("camera: moved since its calibration, mm")) == pytest.approx(18.4, abs=1.0)
+    station.camera = camera_at([0.15, 0.0, 0.0])
+    station.until_refused("put it back, or calibrate it where it is")
+    station.camera = CAMERA
+    station.until_tracking()
+
+
 def test_the_pose_of_what_is_held_follows_the_tool(station: Station) -> None:
     station.tool_in_base = pose(HERE[:3, 3], turned(0.3) @ TOOL_DOWN)
     station.until_tracking()
@@ -241,6 +272,14 @@ def test_the_pose_of_what_is_held_follows_the_tool(station: Station) -> None:
         (
             {"detector": __file__, "task": "peg_insertion_side", "camera_pose": CAMERA_POSE},
             "the camera cannot tell 'peg' of task peg_insertion_side: its size must be known",
+        ),
+        (
+            {"detector": __file__, "task": "push_cube", "camera_pose": CAMERA_POSE, "table_tags": "/none.yaml"},
+            "parameter table_tags is '/none.yaml', no such file: make it with vlajs calibrate tags",
+        ),
+        (
+            {"detector": __file__, "task": "push_cube", "camera_pose": CAMERA_POSE, "table_tags": __file__},
+            "correct the file, or measure the tags again (vlajs calibrate tags)",
         ),
         ({"detector": __file__, "camera_pose": CAMERA_POSE}, "parameters task and checkpoint are empty"),
     ],

@@ -1,18 +1,23 @@
 """From images to poses without ROS: when nothing is said, and why."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.support.drawn_tags import TAGS, draw_tags
 from tests.support.seen_by_colour import ColourDetector, picture_of
 from tests.support.seen_episode import CAMERA, IMAGE_SIZE_PX, TOOL_DOWN, pose, turned
-from vlajs_perception.estimator import PoseEstimator
+from vlajs_perception.camera import Camera
+from vlajs_perception.camera_watch import CameraMovedError
+from vlajs_perception.estimator import PoseEstimator, Report
 from vlajs_perception.estimator_settings import Target
 from vlajs_perception.image_guard import GuardSettings, ImageGuard, ImageRefusedError
 from vlajs_perception.objects import cube
 from vlajs_perception.optics import CameraFacts, Optics, OpticsError
 from vlajs_perception.pipeline import Pipeline
+from vlajs_perception.table_tags import TableTag, TableTags
 from vlajs_perception.tracker import Status
 
 MS = 1_000_000
@@ -21,10 +26,19 @@ HERE = pose([0.55, 0.05, 0.02], turned(0.3))
 FACTS = CameraFacts(size_px=IMAGE_SIZE_PX, matrix=CAMERA.matrix, distortion=np.zeros(5))
 
 
-def pipeline() -> Pipeline:
+def camera_at(offset_m: list[float]) -> Camera:
+    moved = CAMERA.camera_in_base.copy()
+    moved[:3, 3] += offset_m
+    return Camera(matrix=CAMERA.matrix, camera_in_base=moved)
+
+
+MOVED = camera_at([0.012, 0.012, -0.007])
+
+
+def pipeline(table_tags: TableTags | None = None) -> Pipeline:
     estimator = PoseEstimator([Target(name="cube", detected_as="cube", model=CUBE)])
     guard = ImageGuard(GuardSettings(max_age_s=0.3))
-    return Pipeline(ColourDetector(), estimator, guard, camera_in_base=CAMERA.camera_in_base)
+    return Pipeline(ColourDetector(), estimator, guard, camera_in_base=CAMERA.camera_in_base, table_tags=table_tags)
 
 
 def running(images: int = 4, start_ms: int = 1000) -> Pipeline:
@@ -65,6 +79,33 @@ def test_the_poses_come_from_the_rectified_picture_too() -> None:
     image = picture_of(CUBE, CAMERA, HERE, IMAGE_SIZE_PX)
     rectified, view = found.process(image, 1264 * MS, 1300 * MS)
     assert view.image_rgb is rectified  # its edges
+
+
+def test_a_camera_that_was_moved_is_followed_by_the_tables_tags_or_refused() -> None:
+    found = pipeline(TAGS)
+    found.set_camera(FACTS)
+
+    def show_from(camera: Camera, stamp_ms: int, tags: Sequence[TableTag] = TAGS.tags) -> Report:
+        image = draw_tags(picture_of(CUBE, camera, HERE, IMAGE_SIZE_PX), tags, camera)
+        found.process(image, stamp_ms * MS, (stamp_ms + 50) * MS)
+        return found.report((stamp_ms + 50) * MS)[1][0]
+
+    for stamp_ms in (1000, 1066, 1132, 1198):
+        report = show_from(MOVED, stamp_ms)
+    assert report.pose is not None
+    assert report.pose.position_m == pytest.approx(HERE[:3, 3], abs=3e-3)  # without tags it is off by 3 cm
+    camera = found.health(1250 * MS).camera
+    assert camera is not None
+    assert camera.moved_m == pytest.approx(0.0184, abs=1e-3)  # the root of 12^2 + 12^2 + 7^2 mm^2
+    far = camera_at([0.2, 0.0, 0.0])
+    with pytest.raises(CameraMovedError, match="put it back"):
+        show_from(far, 1264)
+    (report,) = found.report(1300 * MS)[1]
+    assert report.pose is None
+    assert "put it back" in report.reason
+    assert found.health(1300 * MS).refusals["camera pose"] == 1
+    with pytest.raises(CameraMovedError, match=r"none of the table's tags"):
+        show_from(CAMERA, 9000, tags=[])
 
 
 def test_a_refused_image_silences_all_until_a_good_one() -> None:

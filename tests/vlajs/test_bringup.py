@@ -14,6 +14,7 @@ from vlajs.bringup import (
     REAL_ROBOT,
     TWIN,
     TWIN_CAMERA_POSE,
+    TWIN_TABLE_TAGS,
     description_named,
     free_twin_address,
 )
@@ -35,6 +36,8 @@ from vlajs.twin.scene import SceneConfig, require_objects
 from vlajs.vla.backend import VlaConfig
 from vlajs.vla.baseline import BaselineConfig
 from vlajs.vla.client import BACKENDS
+from vlajs_perception.camera_watch import WatchSettings
+from vlajs_perception.table_tags import TableTags
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,6 +149,22 @@ def test_the_pose_estimator_knows_where_the_twins_camera_is() -> None:
     turned = quat_multiply(camera.quat_wxyz, [0.0, 1.0, 0.0, 0.0])
     assert TWIN_CAMERA_POSE[:3] == pytest.approx(camera.position_m, abs=1e-9)
     assert TWIN_CAMERA_POSE[3:] == pytest.approx(turned.tolist(), abs=1e-3)
+
+
+def test_the_twins_camera_shows_the_tags_that_its_pose_estimator_follows_it_by() -> None:
+    def tags(launch: Description, **given: str) -> dict[str, object]:
+        values = launch.resolve({"robot_ip": "127.1.2.3", **given})
+        nodes = {node.name: parameters_of(node, values) for node in launch.selected(values)}
+        return {name: nodes[name]["table_tags"] for name in ("twin_camera", "pose_estimator") if name in nodes}
+
+    shipped = str(TWIN_TABLE_TAGS)
+    assert len(TableTags.read(TWIN_TABLE_TAGS).tags) >= WatchSettings.min_tags + 1  # the arm may hide one
+    assert tags(TWIN, pose_source="camera") == {"twin_camera": shipped, "pose_estimator": shipped}
+    assert tags(TWIN, pose_source="camera", table_tags="") == {"twin_camera": "", "pose_estimator": ""}
+    # the pictures of a VLA have none
+    assert tags(OPENVLA_BASELINE_TWIN, backend="vlajs") == {"twin_camera": ""}
+    with pytest.raises(ValueError, match=r"table_tags:=/none\.yaml: no such file"):
+        REAL_ROBOT.resolve({"robot_ip": "1.2.3.4", "table_tags": "/none.yaml"})
 
 
 def test_beside_a_baseline_a_policy_waits_and_on_the_twin_there_is_a_camera() -> None:

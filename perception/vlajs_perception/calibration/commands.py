@@ -1,5 +1,8 @@
-"""``vlajs calibrate board | solve | check``: print a board, calibrate from a folder of views, see whether it holds."""
+"""``vlajs calibrate board | solve | check | tags``: print a board, calibrate from a folder of views, see whether it
+holds, find the tags on the table.
+"""
 
+import math
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,11 +18,14 @@ from vlajs_perception.calibration.errors import CalibrationError
 from vlajs_perception.calibration.folder import ViewFolder
 from vlajs_perception.calibration.quality import Limits
 from vlajs_perception.calibration.report import overlay_png, result_line, summary
+from vlajs_perception.calibration.tag_survey import survey, table_tags
 from vlajs_perception.files import write_whole
 
 DOES_NOT_HOLD = 1
 """Exit code of a check that finds the camera elsewhere."""
 MM = 1e-3
+FEWEST_TAGS = 3
+"""With fewer on the table, little remains when the arm hides one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,24 @@ class CheckConfig:
     limits: Annotated[checking.CheckLimits, tyro.conf.OmitArgPrefixes] = field(default_factory=checking.CheckLimits)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TagsConfig:
+    """Find the tags that lie on the table in the views a calibration was made from; the pose estimator then follows
+    the camera by them (parameter table_tags).
+    """
+
+    views: tyro.conf.Positional[Path]
+    """Folder of views, of this calibration or taken since without the camera being moved."""
+    calibration: Path
+    """Calibration of the camera (YAML)."""
+    out: Path
+    """Tags to write (YAML)."""
+    tag_mm: float = 80.0
+    """Side of each tag's black square as printed: measure it."""
+    table_height_m: float = 0.0
+    """Height of the table's surface over the robot's base."""
+
+
 def board(words: list[str]) -> int:
     """Carry out ``vlajs calibrate board``."""
     config = tyro.cli(BoardConfig, args=words, prog="vlajs calibrate board")
@@ -144,6 +168,26 @@ def check(words: list[str]) -> int:
         print("it does not hold: the camera or the board was moved; calibrate again, or put it back and check again")
     print(result.line)
     return 0 if result.holds else DOES_NOT_HOLD
+
+
+def tags(words: list[str]) -> int:
+    """Carry out ``vlajs calibrate tags``."""
+    config = tyro.cli(TagsConfig, args=words, prog="vlajs calibrate tags")
+    calibration, folder = Calibration.read(config.calibration), ViewFolder.open(config.views)
+    images = (folder.image(number) for number in folder.numbers())
+    surveyed = survey(calibration, images, size_m=config.tag_mm * MM, table_height_m=config.table_height_m)
+    table_tags(surveyed).write(config.out)
+    for one in surveyed:
+        x, y, _ = one.tag.position_m
+        print(
+            f"tag {one.tag.tag_id} at ({x:.4f}, {y:.4f}) m, yaw {math.degrees(one.tag.yaw_rad):.1f} degrees: "
+            f"{one.views} views, to {one.spread_m / MM:.2f} mm, {one.side_m / MM:.1f} mm wide"
+        )
+    if len(surveyed) < FEWEST_TAGS:
+        print(f"{len(surveyed)} tags: {FEWEST_TAGS} or more, apart from each other, tell where a moved camera is")
+    print(f"written: {config.out}")
+    print(f"RESULT tags={len(surveyed)} spread_mm={max(one.spread_m for one in surveyed) / MM:.3f}")
+    return 0
 
 
 def _overlay(folder: ViewFolder, calibrated: Calibrated) -> bytes:

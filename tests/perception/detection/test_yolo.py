@@ -17,6 +17,7 @@ from vlajs_perception.detection.model_file import METADATA_KEY, ModelFileError, 
 from vlajs_perception.detection.yolo import YoloDetector
 
 MIN_SCORE = 0.3
+ALL_BUT_ONE = 0.9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ def test_it_says_what_ultralytics_says(
     )
     ours = YoloDetector(opinionated.file, threads=1, min_score=MIN_SCORE, runtime=runtime, exact=True).detect(image)
     assert len(ours) == len(theirs.boxes) > 3
+    compared = 0
     left = list(ours)  # two scores that are all but one may come in either order
     for box, score, kind, points in zip(
         theirs.boxes.xyxy.numpy(),
@@ -97,14 +99,19 @@ def test_it_says_what_ultralytics_says(
         name = theirs.names[int(kind)]
         alike = [found for found in left if found.name == name and abs(found.score - score) < 1e-4]
         assert alike, f"{name} of score {score} was not found"
+        count = 1 if name == "goal" else 8
+        expected = points.reshape(2, 8, 3)[:, :count]
         found = min(alike, key=lambda found: abs(found.score - score))
         left = [other for other in left if other is not found]
         np.testing.assert_allclose(found.box_px + 0.5, box, atol=0.05)  # theirs counts from the edge
-        count = 1 if name == "goal" else 8
-        for numbering, expected in zip(found.numberings, points.reshape(2, 8, 3)[:, :count], strict=True):
-            np.testing.assert_allclose(numbering.confidence, expected[:, 2], atol=1e-3)
+        if score > ALL_BUT_ONE:
+            continue  # of two places with this score either may have been kept, and their keypoints differ
+        compared += 1
+        for numbering, by_rule in zip(found.numberings, expected, strict=True):
+            np.testing.assert_allclose(numbering.confidence, by_rule[:, 2], atol=1e-3)
             clipped = np.clip(numbering.pixels + 0.5, 0, [width, height])  # theirs moves points into the picture
-            np.testing.assert_allclose(clipped, expected[:, :2], atol=0.05)
+            np.testing.assert_allclose(clipped, by_rule[:, :2], atol=0.05)
+    assert compared > 3
 
 
 def test_weights_are_halved_only_where_that_changes_nothing(trained: Trained, opinionated: Opinionated) -> None:

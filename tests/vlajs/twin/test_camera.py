@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
+from vlajs.bringup import TWIN_TABLE_TAGS
 from vlajs.geometry import Pose, quat_from_rotvec
 from vlajs.tasks import HOME_JOINTS_RAD, get_task, sample_scene
 from vlajs.twin.camera import TwinCamera, TwinCameraConfig, disturbed, optical_in_base
@@ -13,6 +15,8 @@ from vlajs.twin.disturbance import Disturbance
 from vlajs.twin.scene import MARKER_NAMES, CameraConfig, SceneConfig
 from vlajs.twin.seen import SeenState
 from vlajs_perception.calibration.board import CharucoBoard
+from vlajs_perception.camera_watch import CameraWatch
+from vlajs_perception.table_tags import TableTags, TagFinder
 
 CONFIG = TwinCameraConfig(width_px=320, height_px=240, board=CharucoBoard())
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
@@ -81,6 +85,28 @@ def test_a_board_on_the_hand_is_seen_where_the_hand_is(camera: TwinCamera) -> No
     pixels = dict(zip(found.ids.tolist(), found.pixels, strict=True))
     assert pixels[3][0] > pixels[0][0] + 50
     assert pixels[20][1] > pixels[0][1] + 80
+
+
+def test_tags_on_the_table_are_seen_where_they_lie_and_tell_of_a_moved_camera() -> None:
+    tags = TableTags.read(TWIN_TABLE_TAGS)
+    twin = TwinCamera(TwinCameraConfig(tags=tags))
+    offset = Disturbance(camera_offset_m=(0.012, 0.012, 0.0106), camera_offset_deg=(1.2, 1.2, 1.06))
+    try:
+        picture = twin.render(state())
+        grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        moved = twin.render(state(joints_rad=np.array(HOME_JOINTS_RAD)), offset)
+    finally:
+        twin.close()
+    found = TagFinder().find(grey)
+    assert found.keys() == tags.corners_in_base_m.keys()
+    for tag_id, pixels in found.items():
+        np.testing.assert_allclose(pixels, twin.camera.project(tags.corners_in_base_m[tag_id]), atol=0.3)
+    really, watch = disturbed(twin.camera, offset), CameraWatch(tags)
+    cube_m = np.array([0.6, 0.1, 0.02])
+    believed = watch.camera(moved, twin.camera, 0).on_plane(really.project(cube_m), 0.02)
+    np.testing.assert_allclose(believed, cube_m, atol=5e-4)
+    # what the calibrated pose would say
+    assert np.linalg.norm(twin.camera.on_plane(really.project(cube_m), 0.02) - cube_m) > 0.02
 
 
 @pytest.mark.parametrize("seed", range(6))

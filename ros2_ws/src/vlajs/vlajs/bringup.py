@@ -99,6 +99,14 @@ def _policy_node(use_sim_time: bool) -> NodeSpec:
     )
 
 
+TWIN_TABLE_TAGS = Path(__file__).with_name("twin") / "table_tags.yaml"
+_TABLE_TAGS = Argument(
+    name="table_tags",
+    kind=Path,
+    default="",
+    description="tags on the table (vlajs calibrate tags) by which poses follow a camera that was moved; none if empty",
+)
+
 _CAMERA_ARGUMENTS = (
     Argument(
         name="detector",
@@ -157,13 +165,16 @@ REAL_ROBOT = Description(
             description="calibration of the camera (vlajs calibrate solve); needed with camera:=true",
             nodes_own=True,
         ),
+        replace(_TABLE_TAGS, nodes_own=True),
         *_CAMERA_ARGUMENTS,
     ),
     nodes=(
         NodeSpec(
             module="bridge_node", name="franka_bridge", parameters={"use_sim_time": False, "robot_ip": Use("robot_ip")}
         ),
-        _pose_estimator_node(False, Is("camera", True), {"calibration": Use("calibration")}),
+        _pose_estimator_node(
+            False, Is("camera", True), {"calibration": Use("calibration"), "table_tags": Use("table_tags")}
+        ),
         _policy_node(use_sim_time=False),
     ),
 )
@@ -220,6 +231,7 @@ TWIN = Description(
             nodes_own=True,
         ),
         *_COMMON_ARGUMENTS,
+        replace(_TABLE_TAGS, default=str(TWIN_TABLE_TAGS)),
         *_CAMERA_ARGUMENTS,
     ),
     nodes=(
@@ -238,7 +250,11 @@ TWIN = Description(
         NodeSpec(
             module="twin_camera_node",
             name="twin_camera",
-            parameters={"cube_half_size_m": Use("cube_half_size_m"), "board": Use("camera_board")},
+            parameters={
+                "cube_half_size_m": Use("cube_half_size_m"),
+                "board": Use("camera_board"),
+                "table_tags": Use("table_tags"),
+            },
             condition=AnyOf((Is("camera", True), Is("pose_source", "camera"))),
         ),
         NodeSpec(
@@ -252,7 +268,12 @@ TWIN = Description(
             Is("pose_source", "camera"),
             # what MuJoCo renders has no noise: of a scene at rest all pictures are the same; and where no graphics card
             # renders, pictures come late now and then from a camera that is well
-            {"camera_pose": TWIN_CAMERA_POSE, "refuse_repeats": False, "image_age_limit_s": 0.5},
+            {
+                "camera_pose": TWIN_CAMERA_POSE,
+                "table_tags": Use("table_tags"),
+                "refuse_repeats": False,
+                "image_age_limit_s": 0.5,
+            },
         ),
         _policy_node(use_sim_time=True),
     ),
@@ -322,6 +343,8 @@ _OTHERWISE_BESIDE_A_BASELINE = {
         "default": "false",
         "description": "whether to start the policy node, too: inactive, for a session that compares the two",
     },
+    # a VLA has not been trained on pictures with tags in them
+    "table_tags": {"default": ""},
     "task": {"description": "task whose instruction the VLA is told, and whose objects a pose estimator looks for"},
 }
 

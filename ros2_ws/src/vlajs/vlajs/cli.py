@@ -169,11 +169,11 @@ COMMANDS: dict[str, tuple[Command | dict[str, Command], str]] = {
         {
             **{
                 name: _module("vlajs_perception.calibration.commands", "vlajs-perception", name)
-                for name in ("board", "solve", "check")
+                for name in ("board", "solve", "check", "tags")
             },
             "capture": _module("vlajs.nodes.calibration_capture", "vlajs", "capture"),
         },
-        "find where a camera is: print a board, capture views of it, solve from them, check a calibration",
+        "find where a camera is: print a board, capture views, solve from them, check it; find tags on the table",
     ),
 }
 

@@ -20,6 +20,7 @@ from vlajs_perception.image_guard import GuardSettings
 from vlajs_perception.objects import box
 from vlajs_perception.rigid import checked_transform, matrix_of, transform
 from vlajs_perception.shipped import DETECTOR
+from vlajs_perception.table_tags import TableTags
 from vlajs_perception.tracker import TrackerSettings
 
 DETECTED_AS = {"cube": "cube", "peg": "peg"}
@@ -42,6 +43,7 @@ class EstimatorConfig:
         min_score: least score of a detection.
         calibration: of the camera; None with ``camera_in_base``.
         camera_in_base: shape (4, 4), known pose of the optical frame; None with ``calibration``.
+        table_tags: by which the camera is followed; None: it is taken to be where it was calibrated.
         targets: what is reported.
         settings: of the estimator.
         guard: what images are refused.
@@ -54,6 +56,7 @@ class EstimatorConfig:
     min_score: float
     calibration: Calibration | None
     camera_in_base: NDArray[np.float64] | None
+    table_tags: TableTags | None
     targets: tuple[Target, ...]
     settings: EstimatorSettings
     guard: GuardSettings
@@ -72,6 +75,7 @@ def declare_parameters(node: Node) -> None:
     declare(node, "min_score", 0.5)
     declare(node, "calibration", "")
     declare(node, "camera_pose", NO_POSE)
+    declare(node, "table_tags", "")
     declare(node, "task", "")
     declare(node, "checkpoint", "")
     declare(node, "table_height_m", 0.0)
@@ -109,6 +113,7 @@ def config_of(node: Node) -> EstimatorConfig:
         min_score=min_score,
         calibration=calibration,
         camera_in_base=camera_in_base,
+        table_tags=_table_tags(str(given["table_tags"]), calibration),
         targets=targets_of(_task(str(given["task"]), str(given["checkpoint"]))),
         settings=EstimatorSettings(
             table=Table(height_m=float(given["table_height_m"])),
@@ -182,3 +187,19 @@ def _camera(file: str, pose: list[float]) -> tuple[Calibration | None, NDArray[n
         )
     quat_wxyz = np.array(pose[3:]) / np.linalg.norm(pose[3:])
     return None, checked_transform(transform(pose[:3], matrix_of(quat_wxyz)), "camera_pose")
+
+
+def _table_tags(file: str, calibration: Calibration | None) -> TableTags | None:
+    """The table's tags, if there are any.
+
+    Raises:
+        ValueError: no such file, one that cannot be, or a camera that is not watched.
+    """
+    if not file:
+        return None
+    if calibration is not None and calibration.kind == "eye_in_hand":
+        raise ValueError("parameter table_tags is for a camera that stands, this one rides on the tool: leave it empty")
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"parameter table_tags is {file!r}, no such file: make it with vlajs calibrate tags")
+    return TableTags.read(path)

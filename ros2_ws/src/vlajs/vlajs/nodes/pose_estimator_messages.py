@@ -9,6 +9,7 @@ from vlajs.nodes.messages import pose_message
 from vlajs.policy.contract import BASE_FRAME
 from vlajs.policy.deadline import NS_PER_S
 from vlajs_msgs.msg import RobotStatus
+from vlajs_perception.camera_watch import Fix
 from vlajs_perception.estimate import Estimate
 from vlajs_perception.estimator import Report
 from vlajs_perception.pipeline import Health
@@ -17,6 +18,9 @@ from vlajs_perception.tracker import Status
 
 CLOSED_M = 0.01
 """A hand that was told to open no further than this is closing."""
+CAMERA_MOVED_M = 0.005
+CAMERA_TURNED_DEG = 0.5
+"""Further from where it was calibrated than this, a camera was moved: tags and calibration are not so far off."""
 
 
 def gripper_from(message: RobotStatus) -> Gripper:
@@ -49,6 +53,8 @@ def health_status(health: Health, reports: list[Report], now_ns: int) -> Diagnos
         "rate_hz": f"{health.rate_hz:.1f}",
         "latency_ms": f"{1e3 * health.latency_s:.1f}",
     }
+    if health.camera is not None:
+        values |= _camera_values(health.camera)
     for report in reports:
         seen_s = None if report.last_seen_ns is None else (now_ns - report.last_seen_ns) / NS_PER_S
         values[f"{report.name}: status"] = report.status.value + (", held" if report.held else "")
@@ -70,3 +76,27 @@ def health_status(health: Health, reports: list[Report], now_ns: int) -> Diagnos
     status = DiagnosticStatus(level=level, name="pose_estimator", message=text)
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
     return status
+
+
+def moved_text(fix: Fix) -> str:
+    """How far the table's tags have the camera from where it was calibrated; empty where that is next to nothing."""
+    if fix.moved_m <= CAMERA_MOVED_M and fix.turned_deg <= CAMERA_TURNED_DEG:
+        return ""
+    return (
+        f"the camera is {1e3 * fix.moved_m:.0f} mm and {fix.turned_deg:.1f} degrees from where it was calibrated: made "
+        "up for by the table's tags; put it back, or calibrate it where it is"
+    )
+
+
+def _camera_values(fix: Fix) -> dict[str, str]:
+    return {
+        "camera": moved_text(fix) or "where it was calibrated",
+        "camera: moved since its calibration, mm": f"{1e3 * fix.moved_m:.1f}",
+        "camera: turned since its calibration, degrees": f"{fix.turned_deg:.2f}",
+        "camera: by tags": _ids(fix.tags),
+        "camera: tags that are not where they should be": _ids(fix.strayed) or "none",
+    }
+
+
+def _ids(tags: tuple[int, ...]) -> str:
+    return ", ".join(map(str, tags))

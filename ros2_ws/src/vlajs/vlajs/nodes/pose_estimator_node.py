@@ -34,7 +34,7 @@ from vlajs.nodes.lifecycle import refuse_on, run_lifecycle_node
 from vlajs.nodes.messages import FORGET_SERVICE, RELIABLE_QOS, STREAM_QOS, stamp_ns_of
 from vlajs.nodes.policy_inputs import base_pose_from
 from vlajs.nodes.pose_estimator_config import EstimatorConfig, config_of, declare_parameters
-from vlajs.nodes.pose_estimator_messages import estimate_message, gripper_from, health_status
+from vlajs.nodes.pose_estimator_messages import estimate_message, gripper_from, health_status, moved_text
 from vlajs.policy.runner import STATUS_TOPIC, TCP_TOPIC, object_topic
 from vlajs_msgs.msg import RobotStatus
 from vlajs_perception.annotate import POSE_RGB, draw_detections, draw_pose, draw_text
@@ -87,6 +87,7 @@ class PoseEstimatorNode(LifecycleNode):
         config = config_of(self)
         self._config = config
         self._known: dict[str, bool] = {}
+        self._camera_moved = False
         self._tool_ns = self._published_ns = 0
         self._models = {target.name: target.model for target in config.targets}
         self._pipeline = self._pipeline_of(config)
@@ -155,6 +156,7 @@ class PoseEstimatorNode(LifecycleNode):
             ImageGuard(config.guard),
             calibration=config.calibration,
             camera_in_base=config.camera_in_base,
+            table_tags=config.table_tags,
         )
 
     def _end_work(self) -> None:
@@ -242,6 +244,7 @@ class PoseEstimatorNode(LifecycleNode):
             self._warn(error)
             return
         self._pipeline.finished(self._now_ns())
+        self._tell_of_camera()
         if self._config.annotated:
             self._publish_annotated(rectified, view, message)
 
@@ -289,12 +292,24 @@ class PoseEstimatorNode(LifecycleNode):
         else:
             self.get_logger().warning(f"{report.name}: no pose, {report.status.value}: {report.reason}")
 
+    def _tell_of_camera(self) -> None:
+        """In the log, when the table's tags have the camera elsewhere than it was calibrated, and when back there."""
+        fix = self._pipeline.health(self._now_ns()).camera
+        text = "" if fix is None else moved_text(fix)
+        if text and not self._camera_moved:
+            self.get_logger().warning(text)
+        elif self._camera_moved and not text:
+            self.get_logger().info("the camera is back where it was calibrated")
+        self._camera_moved = bool(text)
+
     def _publish_annotated(self, rectified: np.ndarray, view: View, message: Image) -> None:
         picture = rectified.copy()
         draw_detections(picture, view.detections)
         now_ns = self._now_ns()
         _, reports = self._pipeline.report(now_ns)
         lines = [f"{(now_ns - view.stamp_ns) / NS_PER_S * 1e3:.0f} ms"]
+        if (fix := self._pipeline.health(now_ns).camera) is not None:
+            lines.append(f"camera moved {1e3 * fix.moved_m:.0f} mm, {fix.turned_deg:.1f} deg (tags)")
         for report in reports:
             if report.pose is not None:
                 draw_pose(picture, view.camera, self._models[report.name], report.pose, POSE_RGB)

@@ -10,6 +10,7 @@ twin that has stopped is a camera that has stopped.
 import sys
 from collections import deque
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -30,6 +31,7 @@ from vlajs.twin.exposure import Exposure
 from vlajs.twin.scene import FRONT_AT_M, FRONT_FOVY_DEG, FRONT_POSITION_M, CameraConfig, SceneConfig
 from vlajs_perception.calibration.board import CharucoBoard
 from vlajs_perception.rendering.world import RenderError
+from vlajs_perception.table_tags import TableTags
 
 _DISTURBANCES = tuple(field.name for field in fields(Disturbance))
 
@@ -49,6 +51,7 @@ class TwinCameraNode(LifecycleNode):
         declare(self, "fovy_deg", FRONT_FOVY_DEG)
         declare(self, "cube_half_size_m", SceneConfig.cube_half_size_m)
         declare(self, "board", False)
+        declare(self, "table_tags", "")
         for field in fields(Disturbance):
             default = field.default
             declare(self, field.name, list(default) if isinstance(default, tuple) else default)
@@ -61,7 +64,7 @@ class TwinCameraNode(LifecycleNode):
         self._waiting: deque[tuple[int, Image, CameraInfo]] = deque()
         self.add_on_set_parameters_callback(self._on_parameters)
 
-    @refuse_on(ValueError, RenderError)
+    @refuse_on(ValueError, RenderError, OSError)
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check the parameters, build the world, make sure that something can be rendered."""
         self._exposure = Exposure(rate_hz=self._number("rate_hz"), latency_s=self._number("latency_s"))
@@ -105,11 +108,13 @@ class TwinCameraNode(LifecycleNode):
         camera = CameraConfig.looking(
             position_m=(x, y, z), at_m=self._three("look_at_m"), fovy_deg=self._number("fovy_deg")
         )
+        tags = str(self.get_parameter("table_tags").value)
         return TwinCameraConfig(
             scene=SceneConfig(cube_half_size_m=self._number("cube_half_size_m"), front_camera=camera),
             width_px=self.get_parameter("width").get_parameter_value().integer_value,
             height_px=self.get_parameter("height").get_parameter_value().integer_value,
             board=CharucoBoard() if self.get_parameter("board").value else None,
+            tags=TableTags.read(Path(tags)) if tags else None,
         )
 
     def _number(self, name: str) -> float:

@@ -22,6 +22,7 @@ from vlajs_perception.calibration.board import CharucoBoard
 from vlajs_perception.camera import Camera
 from vlajs_perception.rendering.scene import CLUTTER_COUNT
 from vlajs_perception.rendering.world import Image, draw_texture
+from vlajs_perception.table_tags import TableTags
 
 mujoco: Any = rendering.mujoco
 
@@ -40,6 +41,7 @@ class TwinCameraConfig:
         width_px: of the pictures, 64 to 1920.
         height_px: of the pictures, 64 to 1920.
         board: calibration board to show on the hand; None for none.
+        tags: that lie on the table; None for none.
 
     Raises:
         ValueError: a size out of its range.
@@ -49,6 +51,7 @@ class TwinCameraConfig:
     width_px: int = 640
     height_px: int = 480
     board: CharucoBoard | None = None
+    tags: TableTags | None = None
 
     def __post_init__(self) -> None:
         for name in ("width_px", "height_px"):
@@ -92,7 +95,7 @@ class TwinCamera:
         """
         self.config = config
         self.camera = config.camera
-        model = compile_world(config.scene, config.width_px, config.height_px, config.board)
+        model = compile_world(config.scene, config.width_px, config.height_px, board=config.board, tags=config.tags)
         self._model, self._data = model, mujoco.MjData(model)
         self._joints = [_qpos(model, f"{ROBOT_PREFIX}fr3_joint{number}") for number in range(1, 8)]
         self._fingers = [_qpos(model, f"{ROBOT_PREFIX}finger_joint{number}") for number in (1, 2)]

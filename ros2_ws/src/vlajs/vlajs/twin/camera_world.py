@@ -6,16 +6,14 @@ import vlajs_perception.rendering.world as rendering  # isort: skip
 import xml.etree.ElementTree as ET
 from typing import Any
 
-import cv2
-import numpy as np
-
-from vlajs.geometry import FloatArray
 from vlajs.tasks import HOME_JOINTS_RAD
 from vlajs.twin.arm import ArmConfig
+from vlajs.twin.camera_prints import board_in_hand, tags_on_table
 from vlajs.twin.disturbance import clutter_kind
 from vlajs.twin.scene import ROBOT_PREFIX, SceneConfig, build_world
 from vlajs_perception.calibration.board import CharucoBoard
 from vlajs_perception.rendering.scene import CLUTTER_COUNT
+from vlajs_perception.table_tags import TableTags
 
 mujoco: Any = rendering.mujoco
 
@@ -36,17 +34,16 @@ _SEEN = {"contype": "0", "conaffinity": "0", "mass": "0"}
 
 _TEXTURE_PX = 256
 _CUBE_TEXTURE_PX = 64
-_BOARD_PX = 40
-"""Pixels of the texture to a square of the board."""
-_BOARD_MARGIN = 0.3
-"""White around the board, in squares."""
-_BOARD_THICKNESS_M = 0.003
-_BOARD_IN_HAND_M = (0.13, 0.0, 0.0)
-_BOARD_TILT_RAD = np.radians(35.0)
-"""The board's middle is before the hand, and looks forward and up when the tool points down: to the front camera."""
 
 
-def compile_world(scene: SceneConfig, width_px: int, height_px: int, board: CharucoBoard | None) -> Any:
+def compile_world(
+    scene: SceneConfig,
+    width_px: int,
+    height_px: int,
+    *,
+    board: CharucoBoard | None = None,
+    tags: TableTags | None = None,
+) -> Any:
     """MuJoCo's model of what the camera may see.
 
     Args:
@@ -54,6 +51,7 @@ def compile_world(scene: SceneConfig, width_px: int, height_px: int, board: Char
         width_px: of the pictures.
         height_px: of the pictures.
         board: to mount on the hand; None for none.
+        tags: that lie on the table; None for none.
     """
     sim, _ = build_world(scene, ArmConfig(), HOME_JOINTS_RAD, 0.08)
     root = sim.scene
@@ -66,14 +64,17 @@ def compile_world(scene: SceneConfig, width_px: int, height_px: int, board: Char
     for index in range(CLUTTER_COUNT):
         _add_hidden(world, f"clutter_{index}", clutter_kind(index), "0.01 0.01 0.01")
     _add_hidden(world, COVER, "box", "0.5 0.5 0.002")
-    if board is not None:
-        _mount_board(asset, world, board)
+    hand = next(body for body in world.iter("body") if body.get("name") == ROBOT_PREFIX + "hand")
+    on_hand = [] if board is None else [board_in_hand(board)]
+    on_table = [] if tags is None else tags_on_table(tags)
+    for parent, prints in ((hand, on_hand), (world, on_table)):
+        for sheet in prints:
+            sheet.mount(asset, parent, _SEEN)
     model: Any = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
     model.geom(COVER).rgba[:] = (0.3, 0.22, 0.15, 1.0)
     model.vis.map.znear = 0.02 / model.stat.extent
-    if board is not None:
-        texture = model.texture("board")
-        model.tex_data[texture.adr[0] :][: 3 * texture.height[0] * texture.width[0]] = _board_pixels(board).ravel()
+    for sheet in (*on_hand, *on_table):
+        sheet.paint(model)
     return model
 
 
@@ -110,67 +111,3 @@ def _paint_cube(asset: ET.Element, world: ET.Element) -> None:
 def _add_hidden(world: ET.Element, name: str, kind: str, size: str) -> None:
     body = ET.SubElement(world, "body", name=name, mocap="true", pos=" ".join(map(str, HIDDEN_M)))
     ET.SubElement(body, "geom", {"name": name, "type": kind, "size": size, **_SEEN})
-
-
-# -- the board ------------------------------------------------------------------------------------------------------
-
-
-def _mount_board(asset: ET.Element, world: ET.Element, board: CharucoBoard) -> None:
-    """A thin plate on the hand with the board on its face: a mesh, since only a mesh says where each pixel goes."""
-    pixels = _board_pixels(board)
-    height, width = pixels.shape[:2]
-    ET.SubElement(
-        asset, "texture", name="board", type="2d", builtin="flat", rgb1="1 1 1", width=str(width), height=str(height)
-    )
-    ET.SubElement(asset, "material", name="board", texture="board", specular="0", shininess="0")
-    margin, (board_width, board_height) = _BOARD_MARGIN * board.square_m, board.size_m
-    xs, ys = (-margin, board_width + margin), (-margin, board_height + margin)
-    corners = [(x, y, z) for z in (0.0, _BOARD_THICKNESS_M) for y in ys for x in xs]
-    # the first row of the texture is at v = 0; the corners of the back take those of the face, and nobody looks there
-    uv = [(u, v) for _ in range(2) for v in (0, 1) for u in (0, 1)]
-    # counterclockwise as seen from outside; the face (z = 0) is looked at along z
-    faces = [0, 2, 1, 1, 2, 3, 4, 5, 6, 5, 7, 6, 0, 1, 4, 1, 5, 4, 2, 6, 3, 3, 6, 7, 0, 4, 2, 2, 4, 6, 1, 3, 5, 3, 7, 5]
-    ET.SubElement(
-        asset,
-        "mesh",
-        name="board",
-        vertex=_text(np.ravel(corners)),
-        texcoord=_text(np.ravel(uv)),
-        face=" ".join(map(str, faces)),
-    )
-    hand = next(body for body in world.iter("body") if body.get("name") == ROBOT_PREFIX + "hand")
-    position, axes = _board_in_hand(board)
-    ET.SubElement(
-        hand,
-        "geom",
-        {
-            "name": "board",
-            "type": "mesh",
-            "mesh": "board",
-            "material": "board",
-            "pos": _text(position),
-            "xyaxes": _text(np.concatenate([axes[:, 0], axes[:, 1]])),
-            **_SEEN,
-        },
-    )
-
-
-def _board_in_hand(board: CharucoBoard) -> tuple[FloatArray, FloatArray]:
-    """Origin (3,) and axes (3, 3) of the board's frame in the hand's."""
-    sin, cos = np.sin(_BOARD_TILT_RAD), np.cos(_BOARD_TILT_RAD)
-    # tool down: the hand's x is the base's, y and z are opposite; the board's x runs along the base's y
-    axes = np.array([[0.0, sin, -cos], [-1.0, 0.0, 0.0], [0.0, cos, sin]])
-    return np.array(_BOARD_IN_HAND_M) - axes @ board.centre_m, axes
-
-
-def _board_pixels(board: CharucoBoard) -> rendering.Image:
-    """The board with its white margin, shape (H, W, 3)."""
-    margin = round(_BOARD_MARGIN * _BOARD_PX)
-    sheet = cv2.copyMakeBorder(
-        board.face(_BOARD_PX), margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-    )
-    return np.repeat(np.asarray(sheet, dtype=np.uint8)[..., None], 3, axis=2)
-
-
-def _text(numbers: Any) -> str:
-    return " ".join(f"{number:.9g}" for number in np.asarray(numbers, dtype=np.float64))
