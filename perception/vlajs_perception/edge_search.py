@@ -12,7 +12,7 @@ from vlajs_perception.camera import Camera, CameraError
 from vlajs_perception.edge_fit import fit_edges, support_of
 from vlajs_perception.edge_image import EdgeImage
 from vlajs_perception.estimate import Estimate, PoseError
-from vlajs_perception.fit_settings import COARSE, EdgeSettings, Table
+from vlajs_perception.fit_settings import EdgeSettings, Table
 from vlajs_perception.objects import ObjectModel
 from vlajs_perception.rigid import FloatArray, quat_of
 from vlajs_perception.symmetry import canonicalise
@@ -61,10 +61,10 @@ def find_on_table(
         found = fit_edges(start, model, camera, image, table, prior=prior, reaches_px=reaches_px, settings=settings)
         return None if found is None else (support_of(found, model, camera, image, settings).rank, found)
 
-    coarse, fine = settings.far_reaches_px[:COARSE], settings.far_reaches_px[COARSE:]
-    found = [fitted(start, coarse) for start in _starts(model, camera, box, image_size_px, table, max_off_px, settings)]
+    starts = _starts(model, camera, box, image_size_px, table, max_off_px, settings)
+    found = [fitted(start, settings.start_reaches_px) for start in starts]
     best = max((item for item in found if item is not None), key=lambda item: item[0], default=None)
-    best = best and fitted(best[1], fine)
+    best = best and fitted(best[1], settings.chosen_reaches_px)
     share = 0.0 if best is None else support_of(best[1], model, camera, image, settings).share
     if best is None or share < settings.support_alone:
         raise PoseError(

@@ -28,7 +28,7 @@ class EdgeWitness:
         self._edges = settings.sight.edges
         size_px = float((detection.box_px[2:] - detection.box_px[:2]).max())
         self._max_off_px = settings.sight.allowed_px(size_px)
-        around_px = int(self._max_off_px) + 2 * max(self._edges.far_reaches_px)
+        around_px = int(self._max_off_px) + 2 * max(self._edges.start_reaches_px)
         self._image = None
         if view.image_rgb is not None:
             self._image = EdgeImage(view.image_rgb, detection.box_px, around_px=around_px, blur_px=self._edges.blur_px)
@@ -57,7 +57,11 @@ class EdgeWitness:
 
     def is_sure_of(self, lying: Estimate) -> bool:
         """Whether edges leave no doubt that an object lies so."""
-        return self._image is None or self._support(self._image, lying).share >= self._edges.support_alone
+        return self.share_on_edges(lying) >= self._edges.support_alone
+
+    def share_on_edges(self, pose: Estimate) -> float:
+        """How much of the outline that an object would have is on edges; all of it where there is no image."""
+        return 1.0 if self._image is None else self._support(self._image, pose).share
 
     def says_in_air(self, free: Estimate, lying: Estimate) -> bool:
         """Whether edges speak for a pose in the air, and much more than for one on the table.

@@ -65,10 +65,6 @@ class FitSettings:
             raise ValueError(f"min_keypoints is {self.min_keypoints}, at least 3: two cannot show that one is wrong")
 
 
-COARSE = 3
-"""Of ``EdgeSettings.far_reaches_px``, those after which the start that did best is known: it alone goes on."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings:
     """When to believe that an edge of the image is an object's. Chosen on MuJoCo's validation pictures of 640 px.
@@ -85,10 +81,11 @@ class EdgeSettings:
             surer of themselves than they are right.
         on_edge_px: a point of an outline is on an edge that is no further off.
         support: least share of an outer outline that must be on edges for them to move a pose.
-        support_alone: the same for a pose that no keypoints speak for.
+        support_alone: the same for a pose that no keypoints speak for, and for any away from the hand to be believed.
         yaw_step_rad: between yaws that are tried where there are no keypoints.
         tries: how many of them, of those that suit the detector's box best.
-        far_reaches_px: as ``reaches_px``, from there.
+        start_reaches_px: as ``reaches_px``, from each of them; the one of which most is then on edges goes on alone.
+        chosen_reaches_px: as ``reaches_px``, from that one.
 
     Raises:
         ValueError: a number that is not positive, or a share above 1.
@@ -107,20 +104,20 @@ class EdgeSettings:
     support_alone: float = 0.8
     yaw_step_rad: float = 0.13
     tries: int = 4
-    far_reaches_px: tuple[int, ...] = (16, 10, 6, 4, 3, 3)
+    start_reaches_px: tuple[int, ...] = (16, 10, 6)
+    chosen_reaches_px: tuple[int, ...] = (4, 3, 3)
 
     def __post_init__(self) -> None:
         names = {field.name for field in fields(self)}
-        _check_positive(self, *sorted(names - {"reaches_px", "far_reaches_px"}))
+        reaching = {"reaches_px", "start_reaches_px", "chosen_reaches_px"}
+        _check_positive(self, *sorted(names - reaching))
         for name in ("prior_share", "support", "support_alone"):
             if getattr(self, name) > 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, a share is at most 1")
-        for name in ("reaches_px", "far_reaches_px"):
+        for name in sorted(reaching):
             reaches = getattr(self, name)
             if not reaches or min(reaches) < 1:
                 raise ValueError(f"{name} is {reaches}: at least one reach, each of 1 px or more")
-        if len(self.far_reaches_px) <= COARSE:
-            raise ValueError(f"far_reaches_px is {self.far_reaches_px}: more than the {COARSE} that choose a start")
 
 
 def _check_positive(settings: object, *names: str) -> None:

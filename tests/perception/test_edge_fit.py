@@ -135,8 +135,8 @@ def test_the_covariance_holds_what_the_edges_are_off_by_and_the_table_adds() -> 
     [
         ({"support": 1.5}, "a share is at most 1"),
         ({"reaches_px": ()}, "at least one reach"),
-        ({"far_reaches_px": (8, 0)}, "each of 1 px or more"),
-        ({"far_reaches_px": (8, 4, 3)}, "more than the 3 that choose a start"),
+        ({"start_reaches_px": (8, 0)}, "each of 1 px or more"),
+        ({"chosen_reaches_px": ()}, "at least one reach"),
         ({"blur_px": 0.0}, "blur_px is 0.0, it must be positive"),
     ],
 )

@@ -73,6 +73,21 @@ def test_where_corners_say_nothing_the_box_and_edges_do(model: ObjectModel) -> N
         assert see(detection, model, replace(view, image_rgb=None), SETTINGS).source == "box"
 
 
+def test_what_has_no_edges_where_it_would_end_is_refused_unless_the_hand_may_hide_them() -> None:
+    truth = lying(CUBE)
+    detection = detection_of(CUBE, truth, np.random.default_rng(5), noise_px=0.5)
+    view = view_of(CUBE, truth, detection)
+    assert see(detection, CUBE, view, SETTINGS).source == "plane"
+    assert view.image_rgb is not None
+    bare = replace(view, image_rgb=np.full_like(view.image_rgb, 130))  # the corners of a cube, and no cube
+    with pytest.raises(ImplausibleError, match=r"0\.00 of the outline that cube would have is on edges"):
+        see(detection, CUBE, bare, SETTINGS)
+    at_hand = pose(truth[:3, 3] + [0.0, 0.0, 0.02], TOOL_DOWN)
+    for hand in (at_hand, None):
+        seen = see(detection, CUBE, replace(bare, tool_in_base=hand), SETTINGS)
+        assert np.linalg.norm(seen.position_m - truth[:3, 3]) < 0.01
+
+
 @pytest.mark.parametrize("lifted_m", [0.08, 0.2])
 def test_what_floats_is_not_taken_to_lie(lifted_m: float) -> None:
     """It looks like a larger one on the table, nearer to the camera: at 8 cm its corners fit, its edges do not."""

@@ -291,14 +291,14 @@ def test_the_real_command_trains_and_compares(
         folder: out
         common: {task: push_cube, total_steps: 64, num_envs: 4, workers: 1, validation_episodes: 4, report_episodes: 0,
                  video: false}
-        runs: [{method: ppo, seed: [1, 2]}]
+        runs: [{method: ppo, seed: 1}]
         """,
     )
     vlajs = str(Path(sys.executable).parent / "vlajs")
     done = run_command([vlajs, "sweep", str(file)], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "RESULT runs=2 done=2 failed=0 skipped=0"
+    assert done.stdout.splitlines()[-1] == "RESULT runs=1 done=1 failed=0 skipped=0"
     monkeypatch.chdir(tmp_path)
-    assert [run.status()[0] for run in read_sweep(file).runs] == ["finished"] * 2
-    assert compare.main(["out/push_cube-ppo-seed1", "out/push_cube-ppo-seed2"]) == 0
-    assert "RESULT runs=2 groups=1" in capsys.readouterr().out
+    assert [run.status()[0] for run in read_sweep(file).runs] == ["finished"]
+    assert compare.main(["out/push_cube-ppo-seed1"]) == 0
+    assert "RESULT runs=1 groups=1" in capsys.readouterr().out
