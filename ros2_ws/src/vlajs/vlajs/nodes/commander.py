@@ -21,9 +21,9 @@ from vlajs.policy.contract import BASE_FRAME
 from vlajs_msgs.msg import EndEffectorDelta
 
 COMMAND_TOPIC = "/command/ee_delta"
-DISCOVERY_S = 4.0
+DISCOVERY_S = 3.0
 """A node that has just been started sees the publishers that are there within this time: up to 2.2 s among six nodes on
-two quiet cores after others had been killed, up to 4 s on busy ones. Whoever is seen later ends an episode."""
+two quiet cores after others had been killed. Whoever is seen later, on a busy machine, ends an episode."""
 
 SESSION_NODE = "session"
 """It opens the hand between trials, when no commander has an episode, and waits until nobody commands."""
