@@ -158,7 +158,10 @@ class CameraWatch:
     def _located(self, seen: Seen, start: Camera) -> tuple[Camera, float]:
         """Where the camera is by these tags, and how far they are from where they are seen then."""
         points, pixels = np.concatenate([self._corners[tag] for tag in seen]), np.concatenate(list(seen.values()))
-        camera = located(start, points, pixels)
+        try:
+            camera = located(start, points, pixels)
+        except CameraError:  # the fit ran away: no camera sees them so
+            return start, float("inf")
         return camera, _off_px(camera, points, pixels)
 
     # -- why not ------------------------------------------------------------------------------------------------
@@ -192,7 +195,11 @@ class CameraWatch:
 
 
 def located(start: Camera, points_in_base_m: FloatArray, pixels: FloatArray) -> Camera:
-    """The camera with the intrinsics of ``start``, near it, that sees points (N, 3) at pixels (N, 2), N at least 4."""
+    """The camera with the intrinsics of ``start``, near it, that sees points (N, 3) at pixels (N, 2), N at least 4.
+
+    Raises:
+        CameraError: the fit ended at no pose.
+    """
     back = inverse(start.camera_in_base)
     rotvec, position = cv2.solvePnPRefineLM(
         points_in_base_m, pixels, start.matrix, None, log(back[:3, :3])[:, None], back[:3, 3:].copy()

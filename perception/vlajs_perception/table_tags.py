@@ -206,7 +206,7 @@ def _refined(corners: FloatArray, grey: NDArray[np.uint8]) -> FloatArray:
     """Corners (4, 2) where straight lines along the black square's sides meet.
 
     OpenCV's own refinement looks at the surroundings of a corner, in which a small tag has its modules, too: its
-    corners are a third of a pixel within the square, these a twentieth off.
+    corners are a third of a pixel within the square (tests/benchmarks/bench_tags.py).
     """
     box_px = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
     edges = EdgeImage(np.repeat(grey[..., None], 3, axis=2), box_px, around_px=2 * _SIDE_REACH_PX + 4, blur_px=_BLUR_PX)
@@ -223,7 +223,10 @@ def _refined(corners: FloatArray, grey: NDArray[np.uint8]) -> FloatArray:
         return corners
     # Huber's distance: a few wrong points hardly count
     lines = [cv2.fitLine(on_edge[side][seen[side]], cv2.DIST_HUBER, 0, 0.01, 0.01).ravel() for side in range(4)]
-    return np.array([_crossing(lines[side - 1], lines[side]) for side in range(4)])
+    try:
+        return np.array([_crossing(lines[side - 1], lines[side]) for side in range(4)])
+    except np.linalg.LinAlgError:  # two sides alike: what was found is hardly a square
+        return corners
 
 
 def _crossing(one: FloatArray, other: FloatArray) -> FloatArray:

@@ -145,3 +145,12 @@ def test_a_camera_far_from_its_calibrated_place_is_refused(camera: Camera, reaso
     with pytest.raises(CameraMovedError, match=reason):
         watch.camera(seen_by(camera), CAMERA, 0)
     assert off_mm(watch.camera(seen_by(CAMERA), CAMERA, S), CAMERA) < 0.2  # put back
+
+
+def test_corners_that_no_camera_sees_so_are_refused_and_do_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = CameraWatch(TAGS)
+    nonsense = {tag: np.full((4, 2), np.nan) for tag in range(4)}
+    monkeypatch.setattr(watch._finder, "find_near", lambda grey, expected: nonsense)
+    monkeypatch.setattr(watch._finder, "find", lambda grey: nonsense)
+    with pytest.raises(CameraMovedError, match="these do not fix"):
+        watch.camera(NOTHING, CAMERA, 0)

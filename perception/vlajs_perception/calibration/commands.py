@@ -19,13 +19,14 @@ from vlajs_perception.calibration.folder import ViewFolder
 from vlajs_perception.calibration.quality import Limits
 from vlajs_perception.calibration.report import overlay_png, result_line, summary
 from vlajs_perception.calibration.tag_survey import survey, table_tags
+from vlajs_perception.camera_watch import WatchSettings
 from vlajs_perception.files import write_whole
 
 DOES_NOT_HOLD = 1
 """Exit code of a check that finds the camera elsewhere."""
 MM = 1e-3
-FEWEST_TAGS = 3
-"""With fewer on the table, little remains when the arm hides one."""
+ENOUGH_TAGS = WatchSettings.min_tags + 1
+"""With fewer on the table, too few remain when the arm hides one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +184,10 @@ def tags(words: list[str]) -> int:
             f"tag {one.tag.tag_id} at ({x:.4f}, {y:.4f}) m, yaw {math.degrees(one.tag.yaw_rad):.1f} degrees: "
             f"{one.views} views, to {one.spread_m / MM:.2f} mm, {one.side_m / MM:.1f} mm wide"
         )
-    if len(surveyed) < FEWEST_TAGS:
-        print(f"{len(surveyed)} tags: {FEWEST_TAGS} or more, apart from each other, tell where a moved camera is")
+    if len(surveyed) < ENOUGH_TAGS:
+        print(
+            f"only {len(surveyed)} tags: lay {ENOUGH_TAGS} or more, of which {WatchSettings.min_tags} must be in view"
+        )
     print(f"written: {config.out}")
     print(f"RESULT tags={len(surveyed)} spread_mm={max(one.spread_m for one in surveyed) / MM:.3f}")
     return 0

@@ -114,6 +114,7 @@ def test_the_command_writes_what_it_found(tmp_path: Path, capsys, monkeypatch) -
     said = capsys.readouterr().out
     assert said.splitlines()[-1].startswith("RESULT tags=3 spread_mm=0.")
     assert "tag 2 at (0.500" in said
+    assert "only 3 tags: lay 4 or more, of which 3 must be in view" in said
     assert [tag.tag_id for tag in TableTags.read(tmp_path / "tags.yaml").tags] == [2, 5, 9]
     with pytest.raises(BadSetError, match="said to be 50"):
         dispatch([*words, "--tag-mm", "50"])

@@ -23,7 +23,8 @@ from vlajs_msgs.msg import EndEffectorDelta
 COMMAND_TOPIC = "/command/ee_delta"
 DISCOVERY_S = 3.0
 """A node that has just been started sees the publishers that are there within this time: up to 2.2 s among six nodes on
-two quiet cores after others had been killed. Whoever is seen later, on a busy machine, ends an episode."""
+two quiet cores after others had been killed (no command repeats that). Whoever is seen later, on busy ones, ends
+an episode."""
 
 SESSION_NODE = "session"
 """It opens the hand between trials, when no commander has an episode, and waits until nobody commands."""
