@@ -46,6 +46,16 @@ def red(picture: np.ndarray) -> np.ndarray:
     return (rgb[..., 0] > 60) & (rgb[..., 0] > 2 * rgb[..., 1]) & (rgb[..., 0] > 2 * rgb[..., 2])
 
 
+def test_each_of_two_cameras_paints_its_own_world() -> None:
+    first = TwinCamera(CONFIG)
+    second = TwinCamera(CONFIG)  # OpenGL's newest context is this one's
+    try:
+        np.testing.assert_array_equal(first.render(state()), second.render(state()))
+    finally:
+        second.close()
+        first.close()
+
+
 def test_the_front_camera_looks_at_its_point() -> None:
     pose = optical_in_base(CameraConfig.looking(position_m=(1.0, 0.0, 1.0), at_m=(0.0, 0.0, 0.0), fovy_deg=50.0))
     # ahead is (-1, 0, -1) / sqrt 2; right, seen from across the table, is the base's y

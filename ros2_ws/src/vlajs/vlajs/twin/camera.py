@@ -184,6 +184,8 @@ class TwinCamera:
         model.geom("cube_geom").rgba[:3] = drawn.get("cube", USUAL_RGB["cube"])
 
     def _paint(self, seed: int) -> None:
+        # textures go to the context that is current, which may be another camera's
+        self._renderer._gl_context.make_current()
         rng = np.random.default_rng(seed)
         for name in (*SURFACES, "cube"):
             texture = self._model.texture(name)
