@@ -67,6 +67,12 @@ def open_renderer(model: Any, width_px: int, height_px: int) -> Any:
         ) from error
 
 
+def upload_texture(model: Any, renderer: Any, texture: int) -> None:
+    """Have a renderer show a texture as the model has it now, whichever renderer is OpenGL's current one."""
+    renderer._gl_context.make_current()
+    mujoco.mjr_uploadTexture(model, renderer._mjr_context, texture)
+
+
 class World:
     """One model with everything a picture may hold.
 
@@ -182,7 +188,7 @@ class World:
             start = self._model.tex_adr[texture]
             pixels = draw_texture(rng).ravel()
             self._model.tex_data[start : start + pixels.size] = pixels
-            mujoco.mjr_uploadTexture(self._model, self._renderer._mjr_context, texture)
+            upload_texture(self._model, self._renderer, texture)
 
 
 class ArmPoser:

@@ -184,8 +184,6 @@ class TwinCamera:
         model.geom("cube_geom").rgba[:3] = drawn.get("cube", USUAL_RGB["cube"])
 
     def _paint(self, seed: int) -> None:
-        # textures go to the context that is current, which may be another camera's
-        self._renderer._gl_context.make_current()
         rng = np.random.default_rng(seed)
         for name in (*SURFACES, "cube"):
             texture = self._model.texture(name)
@@ -195,7 +193,7 @@ class TwinCamera:
             pixels = np.concatenate(faces).ravel()
             start = int(texture.adr[0])
             self._model.tex_data[start : start + pixels.size] = pixels
-            mujoco.mjr_uploadTexture(self._model, self._renderer._mjr_context, texture.id)
+            rendering.upload_texture(self._model, self._renderer, texture.id)
 
     def _show_clutter(self, seen: SeenState, camera: Camera) -> None:
         """Put every thing in its place, save one that would be before an object."""
