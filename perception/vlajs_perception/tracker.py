@@ -10,7 +10,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from vlajs_perception.estimate import Estimate
 from vlajs_perception.motion import Motion, at_time, begin, distance_squared, update
@@ -108,7 +108,7 @@ class Tracker:
         """
         self._symmetries_wxyz = np.array(symmetries_wxyz, dtype=np.float64)
         self._settings = settings or TrackerSettings()
-        self._gate = float(chi2.ppf(self._settings.gate_probability, df=6))
+        self._gate = float(chdtri(6, 1.0 - self._settings.gate_probability))
         self.reset()
 
     @property

@@ -40,12 +40,14 @@ class Listener(Tester):
         self.clock_s: list[float] = []
         self.truth: list[PoseStamped] = []
         self.measured: list[PoseWithCovarianceStamped] = []
+        self.peg: list[PoseWithCovarianceStamped] = []
         self.diagnostics: list[DiagnosticArray] = []
         self.node.create_subscription(Clock, "/clock", lambda m: self.clock_s.append(seconds(m.clock)), MANY)
         self.node.create_subscription(PoseStamped, "/twin/objects/cube/pose", self.truth.append, MANY)
         self.node.create_subscription(
             PoseWithCovarianceStamped, "/objects/cube/pose", self.measured.append, BEST_EFFORT
         )
+        self.node.create_subscription(PoseWithCovarianceStamped, "/objects/peg/pose", self.peg.append, BEST_EFFORT)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
         self.reset_scene = self.node.create_client(ResetScene, "/twin/reset_scene")
         self.push = self.node.create_client(Trigger, "/twin/push")
@@ -115,6 +117,30 @@ def test_object_pose_stands_in_for_a_camera(listener: Listener) -> None:
     assert pose.pose.pose.position.z == pytest.approx(0.02, abs=1e-3)
     assert pose.pose.covariance[0] > 0.0
     assert abs(seconds(pose.header.stamp) - listener.clock_s[-1]) < 1.0
+
+
+def test_another_task_brings_its_own_object_and_takes_the_others_away(listener: Listener) -> None:
+    for task_name, there, away in (
+        ("lift_peg_upright", listener.peg, listener.measured),
+        ("push_cube", listener.measured, listener.peg),
+    ):
+        response = listener.call(listener.reset_scene, ResetScene.Request(task=task_name, seed=11))
+        assert response.success, response.message
+        set_s = seconds(response.goal.header.stamp)
+        there.clear()
+        away.clear()
+        name = get_task(task_name).objects[0]
+        wanted_m = sample_scene(get_task(task_name), 11).objects[name].position_m
+        listener.until(
+            lambda there=there, set_s=set_s: bool(there) and seconds(there[-1].header.stamp) > set_s + 0.2,
+            f"the {name} for a while",
+        )
+        position = there[-1].pose.pose.position
+        assert [position.x, position.y, position.z] == pytest.approx(wanted_m, abs=1e-3)
+        assert not [pose for pose in away if seconds(pose.header.stamp) > set_s]
+    response = listener.call(listener.reset_scene, ResetScene.Request(task="peg_insertion_side", seed=1))
+    assert not response.success
+    assert "the twin has no hole" in response.message
 
 
 def test_impossible_scene_is_refused_with_the_reason(listener: Listener) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from scipy.stats import binomtest
 from tqdm import tqdm
 
 from vlajs.policy.bundle import PolicyBundle, load_bundle
@@ -69,6 +68,8 @@ class Evaluation:
 
 def wilson95(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a proportion."""
+    from scipy.stats import binomtest  # a second of imports, which no process of a training should wait for
+
     interval = binomtest(successes, trials).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -7,7 +7,14 @@ import pytest
 
 from tests.support.session_graph import FakeGraph, make_header, make_settings
 from vlajs.nodes import session_cli
-from vlajs.session.conditions import CONDITIONS, USUAL_CAMERA, Condition, TrialDisturbance, condition_named
+from vlajs.session.conditions import (
+    CONDITIONS,
+    OBJECT_PUSHES,
+    USUAL_CAMERA,
+    Condition,
+    TrialDisturbance,
+    condition_named,
+)
 from vlajs.session.journal import SessionFolder
 from vlajs.session.plan import plan_trials
 from vlajs.session.records import SessionError
@@ -15,6 +22,7 @@ from vlajs.session.robustness import read_conditions, result_lines, table, write
 from vlajs.session.run import run_session
 from vlajs.tasks import get_task
 from vlajs.twin.disturbance import Disturbance
+from vlajs.twin.scene import OBJECT_NAMES, SceneConfig
 
 
 def session(folder: Path, condition: str, script: dict[int, str], **header) -> None:
@@ -43,13 +51,40 @@ def test_a_moved_camera_is_two_centimetres_and_two_degrees_off() -> None:
 
 
 def test_each_event_comes_once_and_none_is_missed_by_a_slow_loop() -> None:
-    events = TrialDisturbance(CONDITIONS["occlusion"], 1)
+    events = TrialDisturbance(CONDITIONS["occlusion"], 1, ("cube",))
     assert events.due(0.49) == []
     assert events.due(0.5) == [{"occluded": True}]
     assert events.due(0.6) == []
     assert events.due(9.0) == [{"occluded": False}]
     assert events.due(10.0) == []
-    assert TrialDisturbance(CONDITIONS["occlusion"], 1).due(9.0) == [{"occluded": True}, {"occluded": False}]
+    assert TrialDisturbance(CONDITIONS["occlusion"], 1, ("cube",)).due(9.0) == [{"occluded": True}, {"occluded": False}]
+
+
+@pytest.mark.parametrize(
+    ("condition", "objects", "body"),
+    [
+        ("object_push", ("cube",), "cube"),
+        ("object_push", ("peg",), "peg"),
+        ("object_push", ("cube", "peg"), "cube"),
+        ("object_push", ("hole",), None),
+        ("arm_push", ("peg",), "fr3_link6"),
+        ("dim", ("cube",), None),
+    ],
+)
+def test_what_is_pushed_is_the_tasks_object_or_the_arm(
+    condition: str, objects: tuple[str, ...], body: str | None
+) -> None:
+    push = CONDITIONS[condition].push_in(objects)
+    assert (None if push is None else push.body) == body
+
+
+def test_every_object_of_the_twin_is_pushed_as_hard_for_its_weight() -> None:
+    scene = SceneConfig()
+    weights_kg = {"cube": scene.cube_mass_kg, "peg": scene.peg_mass_kg}
+    assert set(OBJECT_PUSHES) == set(OBJECT_NAMES) == set(weights_kg)
+    for name, force_n in OBJECT_PUSHES.items():
+        # 0.36 N / 0.064 kg = 5.6 m/s2 of which friction takes 0.4 * 9.81 = 3.9
+        assert force_n / weights_kg[name] == pytest.approx(5.6, abs=0.1)
 
 
 def test_an_unknown_condition_names_the_known() -> None:

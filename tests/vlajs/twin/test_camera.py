@@ -72,6 +72,20 @@ def test_the_whole_work_area_is_in_the_picture() -> None:
     assert np.all(pixels <= [639, 479])
 
 
+def test_of_the_objects_those_that_are_there_are_shown(camera: TwinCamera) -> None:
+    peg = sample_scene(get_task("lift_peg_upright"), 3).objects["peg"]
+    with_cube = state()
+    markers = {name: pose for name, pose in with_cube.bodies.items() if name != "cube"}
+    picture = camera.render(replace(with_cube, bodies={**markers, "peg": peg}))
+    assert not red(picture).any()
+    blue = (picture[..., 2] > 60) & (picture[..., 2] > 2 * picture[..., 0].astype(int))
+    rows, columns = np.nonzero(blue)
+    # the peg lies along the line of sight: the middle of what is seen of it is 4 px off its middle at most
+    expected = camera.camera.project(peg.position_m)
+    np.testing.assert_allclose([columns.mean(), rows.mean()], expected, atol=4)
+    assert red(camera.render(with_cube)).any()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_middle_of_the_red_pixels_is_the_cube(camera: TwinCamera, seed: int) -> None:
     seen = state(seed)

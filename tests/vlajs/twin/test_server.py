@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vlajs.geometry import Pose, yaw_of
+from vlajs.geometry import Pose, quat_of, yaw_of
 from vlajs.tasks import HOME_JOINTS_RAD, Scene, get_task, sample_scene
 from vlajs.twin.arm import ArmConfig
 from vlajs.twin.reflex import ERROR_NAMES, ReflexConfig
@@ -254,6 +254,62 @@ def test_placed_cube_stays_where_the_seed_says(twin: TwinServer, robot: franky.R
     assert np.linalg.norm(poses[0] - poses[1]) > 1e-3
 
 
+def test_a_scene_puts_away_what_it_has_not_and_another_brings_it_back(twin: TwinServer, robot: franky.Robot) -> None:
+    lying = sample_scene(get_task("lift_peg_upright"), 5)
+    twin.place_objects(lying)
+    twin.wait(0.5)
+    _, poses = twin.object_poses()
+    assert list(poses) == ["peg"]
+    assert poses["peg"].position_m == pytest.approx(lying.objects["peg"].position_m, abs=1e-3)
+    with pytest.raises(ValueError, match="no cube is there to push: the scene has peg"):
+        twin.apply_force("cube", np.array([1.0, 0.0, 0.0]), 0.1)
+    with pytest.raises(ValueError, match="no object 'cube' is there: the scene has peg"):
+        twin.object_pose("cube")
+    # into the peg, were it still there
+    twin.place_objects(cube_at(*lying.objects["peg"].position_m[:2], z_m=0.1))
+    twin.wait(0.5)
+    assert "peg" not in twin.seen().bodies
+    # dropped from 8 cm: it has weight, and is stopped by the table
+    assert twin.object_pose("cube").position_m[2] == pytest.approx(0.02, abs=1e-3)
+    with twin.lock:
+        assert twin.data.body("peg").xpos[2] < -0.9
+
+
+def test_a_scene_that_is_refused_leaves_everything_where_it_is(twin: TwinServer, robot: franky.Robot) -> None:
+    tool = twin.tcp_pose()
+    # across the fingers, which are open by 8 cm: along them it would fit in between
+    across = quat_of(Rotation.from_rotvec([0.0, 0.0, np.pi / 2]))
+    in_the_hand = Scene(objects={"peg": Pose(position_m=tool.position_m, quat_wxyz=across)}, goal_m=FAR_GOAL_M)
+    with pytest.raises(PlacementRefusedError, match=r"place of the peg .* is taken by robot0_"):
+        twin.place_objects(in_the_hand)
+    twin.wait(0.3)
+    _, poses = twin.object_poses()
+    assert list(poses) == ["cube"]
+    assert poses["cube"].position_m == pytest.approx([0.5, 0.25, 0.02], abs=1e-3)
+
+
+def test_grasped_peg_is_lifted_and_weighs_what_it_weighs(
+    twin: TwinServer, robot: franky.Robot, gripper: franky.Gripper
+) -> None:
+    scene = sample_scene(get_task("lift_peg_upright"), 5)
+    twin.place_objects(scene)
+    gripper.open(0.1)
+    peg_m = scene.objects["peg"].position_m
+    go(robot, peg_m + np.array([0, 0, 0.1]))
+    go(robot, peg_m)
+    assert gripper.grasp(0.0, 0.1, 40.0, epsilon_inner=0.08, epsilon_outer=0.08)
+    assert twin.hand_width() == pytest.approx(0.05, abs=1e-3)  # twice a half width of 0.025
+    with pytest.raises(PlacementRefusedError, match=r"arm touches the peg.*open the hand"):
+        twin.place_objects(cube_at(0.5, 0.25))
+    go(robot, peg_m + np.array([0, 0, 0.15]))
+    twin.wait(1.0)
+    assert twin.object_pose("peg").position_m[2] - peg_m[2] == pytest.approx(0.15, abs=2e-3)
+    # 0.6 kg * 9.81 m/s2 = 5.89 N
+    assert np.array(robot.state.O_F_ext_hat_K)[2] == pytest.approx(-5.89, abs=0.3)
+    gripper.open(0.1)
+    eventually(lambda: twin.object_pose("peg").position_m[2] < 0.03, "the released peg falls")
+
+
 def test_placing_into_arm_or_table_is_refused(twin: TwinServer, robot: franky.Robot) -> None:
     before = twin.object_pose("cube").position_m
     finger_m = twin.tcp_pose().position_m + np.array([0.0, twin.hand_width() / 2 + 0.005, 0.0])
@@ -267,7 +323,7 @@ def test_placing_into_arm_or_table_is_refused(twin: TwinServer, robot: franky.Ro
 @pytest.mark.parametrize(
     ("scene", "marker", "message"),
     [
-        (Scene(objects={"peg": cube_at(0.5, 0.2).objects["cube"]}, goal_m=FAR_GOAL_M), None, "no object 'peg'"),
+        (Scene(objects={"ball": cube_at(0.5, 0.2).objects["cube"]}, goal_m=FAR_GOAL_M), None, "no object 'ball'"),
         (cube_at(float("nan"), 0.2), None, "must be finite"),
         (cube_at(0.5, 0.2), "cross", "no marker 'cross'"),
     ],

@@ -13,18 +13,31 @@ from vlajs_training.tasks.terms import BatchState, tool_rotation
 LYING_SINE = 0.3
 """Sine of the peg's slope below which it counts as lying: the fingers come from above."""
 
+STANDING_X_M = 0.45
+"""The peg is best stood on end no further than this from the base."""
+
+FAR_M = 0.3
+"""Past that, how far the farthest peg lies: up to 0.715 m."""
+
 
 def _shaping(state: BatchState, action: torch.Tensor, info: dict[str, torch.Tensor]) -> torch.Tensor:
-    """For a grasp, and for turning the peg while it is held: ManiSkill pays 0.07 in all for the former.
+    """For a grasp of the middle, for turning the held peg the way the arm can, and for the place where it can.
 
-    The tool must turn about the base's y axis to stand the peg up; the other two rotations are needless.
+    ManiSkill pays 0.07 in all for reaching and grasping, less than the fear of closing badly, and the same for turning
+    either way. Pointing away from its base the hand would be stopped by joint 6 at some 55 degrees, and pointing at it,
+    it cannot stand a peg further away than some 0.47 m.
     """
     grasped = info["is_grasped"]
-    upright = state.peg_axis[:, 2].abs()
-    held = grasped.float() * (0.2 + 0.3 * upright)
-    turned = tool_rotation(state)[:, [0, 2]].norm(dim=1)
-    lying = (upright < LYING_SINE).float()
-    return held - 0.1 * turned - lying * clumsy_at_peg(state, grasped) - rough(state, action)
+    to_middle_m = (state.peg_position_m - state.tcp_position_m).norm(dim=1)
+    reached = torch.where(grasped, torch.ones_like(to_middle_m), 1 - torch.tanh(5 * to_middle_m))
+    turn = tool_rotation(state)
+    at_base_rad = turn[:, 1]
+    raised = state.peg_axis[:, 2].abs() * (at_base_rad > 0)
+    far = ((state.peg_position_m[:, 0] - STANDING_X_M) / FAR_M).clamp(0.0, 1.0)
+    held = grasped.float() * (0.2 + 0.3 * raised + 0.2 * (1 - far))
+    needless = 0.1 * turn[:, [0, 2]].norm(dim=1) + 0.3 * (-at_base_rad).clamp_min(0.0)
+    lying = (state.peg_axis[:, 2].abs() < LYING_SINE).float()
+    return 0.15 * reached + held - needless - lying * clumsy_at_peg(state, grasped) - rough(state, action)
 
 
 LIFT_PEG_UPRIGHT = TaskDefinition(

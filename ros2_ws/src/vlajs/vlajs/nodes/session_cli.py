@@ -348,7 +348,7 @@ def _run_trials(
             header.arm,
             compare=header.compares,
             pose_source=header.pose_source,
-            pushes=settings.condition.push is not None,
+            pushes=settings.condition.push_in(task.objects) is not None,
             record=header.record,
         )
         with spinning(graph), started_nodes(launch, session, checkpoint, graph, arguments):

@@ -195,8 +195,11 @@ class TwinNode(LifecycleNode):
             self._joints_out.publish(joints_message(seen))
             self._bodies_out.publish(bodies_message(seen))
         for name, publisher in self._truth_out.items():
-            publisher.publish(_pose_stamped(robot_s, poses[name]))
+            if name in poses:
+                publisher.publish(_pose_stamped(robot_s, poses[name]))
         for name, publisher in self._measured_out.items():
+            if name not in poses:
+                continue
             message = PoseWithCovarianceStamped()
             message.header.stamp = _stamp(robot_s)
             message.header.frame_id = BASE_FRAME

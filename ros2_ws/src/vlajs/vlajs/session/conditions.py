@@ -4,10 +4,14 @@ A condition changes what the camera sees, for a whole trial or for a while, or p
 follows from the trial's number, so that every policy meets the same disturbances.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 UNDISTURBED = "undisturbed"
+
+OBJECT_PUSHES = {"cube": 0.36, "peg": 3.4}
+"""Force on each object, newton: 5.6 N/kg, of which friction on the table takes 3.9, so that it slides some 3 cm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +19,7 @@ class Push:
     """A force on an object or on a link of the arm.
 
     Attributes:
-        body: ``cube``, or a link such as ``fr3_link6``.
+        body: ``cube`` or ``peg``, or a link such as ``fr3_link6``.
         newton: in the base's axes, shape (3,); its sign along y alternates from trial to trial.
         seconds: robot time it lasts.
         at_s: robot time after the policy's first action.
@@ -37,7 +41,7 @@ class Condition:
         camera: parameters of node ``twin_camera`` for the whole trial.
         seeded: parameters of it that are given the trial's number.
         occluded_s: robot time after the policy's first action from which, and until which, the lens is covered.
-        push: what is pushed, if anything.
+        pushes: what is pushed: of those on objects, the one on the task's first object that is named here.
     """
 
     name: str
@@ -45,7 +49,13 @@ class Condition:
     camera: dict[str, Any]
     seeded: tuple[str, ...] = ()
     occluded_s: tuple[float, float] | None = None
-    push: Push | None = None
+    pushes: tuple[Push, ...] = ()
+
+    def push_in(self, task_objects: Sequence[str]) -> Push | None:
+        """What is pushed in a task with these objects: a link, or the first object that a push is known for."""
+        by_body = {push.body: push for push in self.pushes}
+        links = [body for body in by_body if body not in OBJECT_PUSHES]
+        return next((by_body[body] for body in (*links, *task_objects) if body in by_body), None)
 
     def camera_of(self, trial: int) -> dict[str, Any]:
         """Parameters of node ``twin_camera`` that a trial begins with; those of no condition are as usual."""
@@ -99,15 +109,18 @@ CONDITIONS: dict[str, Condition] = {
         ),
         Condition(
             name="object_push",
-            summary="0.36 N on the cube for 0.15 s, 0.3 s in",
+            summary="5.6 N/kg on the cube or peg for 0.15 s, 0.3 s in",
             camera={},
-            push=Push(body="cube", newton=(0.0, 0.36, 0.0), seconds=0.15, at_s=0.3),
+            pushes=tuple(
+                Push(body=name, newton=(0.0, force_n, 0.0), seconds=0.15, at_s=0.3)
+                for name, force_n in OBJECT_PUSHES.items()
+            ),
         ),
         Condition(
             name="arm_push",
             summary="10 N on the arm's wrist for 0.3 s, half a second in",
             camera={},
-            push=Push(body="fr3_link6", newton=(0.0, 10.0, 0.0), seconds=0.3, at_s=0.5),
+            pushes=(Push(body="fr3_link6", newton=(0.0, 10.0, 0.0), seconds=0.3, at_s=0.5),),
         ),
     )
 }
@@ -128,13 +141,13 @@ def condition_named(name: str) -> Condition:
 class TrialDisturbance:
     """One trial's disturbance as time goes by: says what is to be done now, each thing once."""
 
-    def __init__(self, condition: Condition, trial: int) -> None:
+    def __init__(self, condition: Condition, trial: int, task_objects: Sequence[str]) -> None:
         self._events: list[tuple[float, dict[str, Any] | Push]] = []
         if condition.occluded_s is not None:
             begin_s, end_s = condition.occluded_s
             self._events += [(begin_s, {"occluded": True}), (end_s, {"occluded": False})]
-        if condition.push is not None:
-            push = condition.push
+        push = condition.push_in(task_objects)
+        if push is not None:
             x, y, z = push.newton
             signed = (x, y if trial % 2 else -y, z)
             self._events.append((push.at_s, Push(body=push.body, newton=signed, seconds=push.seconds, at_s=push.at_s)))

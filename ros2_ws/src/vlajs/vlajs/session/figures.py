@@ -13,7 +13,13 @@ from matplotlib.ticker import MaxNLocator
 
 from vlajs.session.paths import TrialPaths, positions
 from vlajs.session.records import TrialResult
-from vlajs.tasks import CUBE_HALF_SIZE_M, PICK_GOAL_THRESHOLD_M, PLACE_RADIUS_M, PUSH_GOAL_RADIUS_M
+from vlajs.tasks import (
+    PICK_GOAL_THRESHOLD_M,
+    PLACE_RADIUS_M,
+    POKE_GOAL_RADIUS_M,
+    PUSH_GOAL_RADIUS_M,
+    get_task,
+)
 
 # Okabe and Ito's palette: told apart by colour-blind readers
 SUCCESS_COLOUR = "#0072B2"
@@ -27,7 +33,11 @@ GOAL_RADIUS_M = {
     "push_cube_v2": PUSH_GOAL_RADIUS_M,
     "pick_cube": PICK_GOAL_THRESHOLD_M,
     "pick_place_cube": PLACE_RADIUS_M,
+    "poke_cube": POKE_GOAL_RADIUS_M,
 }
+"""Of the tasks that have a goal in the plane of the table."""
+_HALF_SIZE_M = (0.02,)
+"""Of an object whose size differs from trial to trial."""
 PANEL_COLUMNS = 5
 VIEW_MARGIN_M = 0.04
 MIN_VIEW_M = 0.3
@@ -148,24 +158,24 @@ def _draw_panel(axes: Axes, task: str, result: TrialResult, paths: TrialPaths | 
     if paths is None:
         axes.text(0.5, 0.5, "no paths", transform=axes.transAxes, ha="center", va="center", color=FAINT)
         return
-    goal = (paths.goal_m[1], paths.goal_m[0])
-    axes.add_patch(Circle(goal, GOAL_RADIUS_M.get(task, 0.01), fc=OBJECT_COLOUR, alpha=0.15, lw=0))
-    axes.plot(*goal, "+", color=OBJECT_COLOUR, ms=7, mew=1.2)
+    if task in GOAL_RADIUS_M:
+        goal = (paths.goal_m[1], paths.goal_m[0])
+        axes.add_patch(Circle(goal, GOAL_RADIUS_M[task], fc=OBJECT_COLOUR, alpha=0.15, lw=0))
+        axes.plot(*goal, "+", color=OBJECT_COLOUR, ms=7, mew=1.2)
     tool = positions(paths.tool_m)
     if tool:
         rows = np.asarray(tool)
         axes.plot(rows[:, 1], rows[:, 0], color=INK, lw=0.9)
         axes.plot(rows[-1, 1], rows[-1, 0], "o", color=INK, ms=3)
-    for rows_of_object in paths.objects_m.values():
+    for name, rows_of_object in paths.objects_m.items():
         track = positions(rows_of_object)
         if track:
-            _draw_object(axes, np.asarray(track))
+            _draw_object(axes, np.asarray(track), 2 * min(get_task(task).half_sizes_m.get(name, _HALF_SIZE_M)))
 
 
-def _draw_object(axes: Axes, rows: np.ndarray) -> None:
-    """Path of an object's centre, outlined where it began and filled where it ended."""
+def _draw_object(axes: Axes, rows: np.ndarray, size: float) -> None:
+    """Path of an object's centre, with a square as wide as it is narrow: outlined at its begin, filled at its end."""
     axes.plot(rows[:, 1], rows[:, 0], color=OBJECT_COLOUR, lw=1.6)
-    size = 2 * CUBE_HALF_SIZE_M
     for row, face in ((rows[0], "none"), (rows[-1], OBJECT_COLOUR)):
         corner = (row[1] - size / 2, row[0] - size / 2)
         axes.add_patch(Rectangle(corner, size, size, fc=face, ec=OBJECT_COLOUR, lw=1.0, alpha=0.75))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from vlajs.session.records import Commander, TrialResult
 
@@ -39,6 +38,8 @@ def wilson95(successes: int, trials: int) -> tuple[float, float]:
     """
     if trials == 0 and successes == 0:
         return (0.0, 1.0)
+    from scipy.stats import binomtest  # a second of imports, which a session should not wait for before it begins
+
     interval = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
     return (float(interval.low), float(interval.high))
 
@@ -81,6 +82,8 @@ class Paired:
 
 def paired(results: Sequence[TrialResult]) -> Paired:
     """Compare scene by scene; scenes that one of them has not run yet are left out."""
+    from scipy.stats import binomtest  # as above
+
     success = {(result.scene_seed, result.commander): result.success for result in results}
     outcomes = Counter(
         (policy, success[seed, "baseline"])

@@ -194,7 +194,7 @@ class _Watch:
         self._horizon_s = episode.horizon_s
         self._faults: tuple[str, ...] = ()
         self._pressed_s: float | None = None
-        self._disturbance = TrialDisturbance(settings.condition, plan.disturbed_as)
+        self._disturbance = TrialDisturbance(settings.condition, plan.disturbed_as, settings.task.objects)
         self._paths = TrialPaths(
             trial=plan.trial, scene_seed=plan.scene_seed, goal_m=[float(value) for value in plan.scene.goal_m]
         )

@@ -137,6 +137,9 @@ class TwinCamera:
     def _pose(self, seen: SeenState) -> None:
         data = self._data
         data.qpos[self._joints], data.qpos[self._fingers] = seen.joints_rad, seen.fingers_m
+        for name in OBJECT_NAMES:
+            start = _qpos(self._model, f"{name}_joint")
+            data.qpos[start : start + 3] = HIDDEN_M  # until the state says that it is there
         for name, pose in seen.bodies.items():
             if name in OBJECT_NAMES:
                 start = _qpos(self._model, f"{name}_joint")
@@ -181,15 +184,16 @@ class TwinCamera:
         plain = dict.fromkeys(SURFACES, (1.0, 1.0, 1.0)) if disturbance.textures else {}
         for name, rgb in {**USUAL_RGB, **plain, **drawn}.items():
             model.mat_rgba[model.material(name).id, :3] = rgb
-        model.geom("cube_geom").rgba[:3] = drawn.get("cube", USUAL_RGB["cube"])
+        for name in OBJECT_NAMES:
+            model.geom(f"{name}_geom").rgba[:3] = drawn.get(name, USUAL_RGB[name])
 
     def _paint(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        for name in (*SURFACES, "cube"):
+        for name in (*SURFACES, *OBJECT_NAMES):
             texture = self._model.texture(name)
-            count = 6 if name == "cube" else 1
+            is_object = name in OBJECT_NAMES
             side = int(texture.width[0])
-            faces = [_surface(rng, side, usual=not seed, keep_colour=name == "cube") for _ in range(count)]
+            faces = [_surface(rng, side, usual=not seed, keep_colour=is_object) for _ in range(6 if is_object else 1)]
             pixels = np.concatenate(faces).ravel()
             start = int(texture.adr[0])
             self._model.tex_data[start : start + pixels.size] = pixels

@@ -10,7 +10,7 @@ from vlajs.tasks import HOME_JOINTS_RAD
 from vlajs.twin.arm import ArmConfig
 from vlajs.twin.camera_prints import board_in_hand, tags_on_table
 from vlajs.twin.disturbance import clutter_kind
-from vlajs.twin.scene import ROBOT_PREFIX, SceneConfig, build_world
+from vlajs.twin.scene import OBJECT_NAMES, ROBOT_PREFIX, SceneConfig, build_world
 from vlajs_perception.calibration.board import CharucoBoard
 from vlajs_perception.rendering.scene import CLUTTER_COUNT
 from vlajs_perception.table_tags import TableTags
@@ -27,13 +27,14 @@ USUAL_RGB = {
     "floor": (0.35, 0.35, 0.37),
     "wall": (0.75, 0.76, 0.76),
     "cube": (0.85, 0.1, 0.1),
+    "peg": (0.1, 0.25, 0.75),
 }
 
 _SEEN = {"contype": "0", "conaffinity": "0", "mass": "0"}
 """Of what is seen only."""
 
 _TEXTURE_PX = 256
-_CUBE_TEXTURE_PX = 64
+_OBJECT_TEXTURE_PX = 64
 
 
 def compile_world(
@@ -60,7 +61,8 @@ def compile_world(
     _child(visual, "quality").attrib.update(offsamples="0", shadowsize="0")
     _child(visual, "global").attrib.update(offwidth=str(width_px), offheight=str(height_px))
     _add_room(asset, world)
-    _paint_cube(asset, world)
+    for name in OBJECT_NAMES:
+        _paint_object(asset, world, name)
     for index in range(CLUTTER_COUNT):
         _add_hidden(world, f"clutter_{index}", clutter_kind(index), "0.01 0.01 0.01")
     _add_hidden(world, COVER, "box", "0.5 0.5 0.002")
@@ -100,12 +102,12 @@ def _add_room(asset: ET.Element, world: ET.Element) -> None:
         )
 
 
-def _paint_cube(asset: ET.Element, world: ET.Element) -> None:
-    size = {"width": str(_CUBE_TEXTURE_PX), "height": str(_CUBE_TEXTURE_PX)}
-    ET.SubElement(asset, "texture", {"name": "cube", "type": "cube", "builtin": "flat", "rgb1": "1 1 1", **size})
-    ET.SubElement(asset, "material", name="cube", texture="cube")
-    cube = next(geom for geom in world.iter("geom") if geom.get("name") == "cube_geom")
-    cube.set("material", "cube")
+def _paint_object(asset: ET.Element, world: ET.Element, name: str) -> None:
+    size = {"width": str(_OBJECT_TEXTURE_PX), "height": str(_OBJECT_TEXTURE_PX)}
+    ET.SubElement(asset, "texture", {"name": name, "type": "cube", "builtin": "flat", "rgb1": "1 1 1", **size})
+    ET.SubElement(asset, "material", name=name, texture=name)
+    geom = next(geom for geom in world.iter("geom") if geom.get("name") == f"{name}_geom")
+    geom.set("material", name)
 
 
 def _add_hidden(world: ET.Element, name: str, kind: str, size: str) -> None:

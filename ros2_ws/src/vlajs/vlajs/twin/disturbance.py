@@ -127,13 +127,15 @@ def _apart(one: ClutterItem, other: ClutterItem) -> bool:
 
 
 def draw_colours(seed: int) -> dict[str, FloatArray]:
-    """rgb of ``table``, ``floor``, ``wall`` and ``cube`` in [0, 1]; the cube stands out from the table."""
+    """rgb of ``table``, ``floor``, ``wall``, ``cube`` and ``peg`` in [0, 1]; the objects stand out from the table."""
     rng = np.random.default_rng(seed)
     colours = {name: rng.uniform(0.15, 0.95) * rng.uniform(0.6, 1.0, 3) for name in ("table", "floor", "wall")}
-    cube = _vivid(rng)
-    while np.max(np.abs(cube - colours["table"])) < _MIN_CONTRAST:
-        cube = _vivid(rng)
-    return {**colours, "cube": cube}
+    for name in ("cube", "peg"):
+        drawn = _vivid(rng)
+        while np.max(np.abs(drawn - colours["table"])) < _MIN_CONTRAST:
+            drawn = _vivid(rng)
+        colours[name] = drawn
+    return colours
 
 
 def _vivid(rng: np.random.Generator) -> FloatArray:

@@ -12,16 +12,35 @@ from franky_sim.mujoco_simulator import MujocoSimulator
 from scipy.spatial.transform import Rotation
 
 from vlajs.geometry import quat_of
-from vlajs.tasks import CUBE_HALF_SIZE_M, PLACE_RADIUS_M, PUSH_GOAL_RADIUS_M, Task
+from vlajs.tasks import (
+    CUBE_HALF_SIZE_M,
+    PEG_HALF_SIZE_M,
+    PLACE_RADIUS_M,
+    POKE_GOAL_RADIUS_M,
+    PUSH_GOAL_RADIUS_M,
+    Task,
+)
 from vlajs.twin.arm import ArmConfig, TwinArm
 
-OBJECT_NAMES = ("cube",)
-"""Objects that a scene can place; each is a free body of that name."""
+OBJECT_NAMES = ("cube", "peg")
+"""Objects that a scene can place; each is a free body of that name. One that a scene has not is kept under the floor,
+where nothing touches it and nothing pulls at it."""
 
-MARKER_NAMES = ("disc", "sphere", "spot")
+FIRST_OBJECT = "cube"
+"""What lies on the table until a scene is set."""
+
+MARKER_NAMES = ("disc", "small_disc", "sphere", "spot")
 """Goal markers; they are seen and never touched. A marker that is not in use is kept under the floor."""
 
-MARKER_OF_TASK = {"push_cube": "disc", "push_cube_v2": "disc", "pick_cube": "sphere", "pick_place_cube": "spot"}
+MARKER_OF_TASK = {
+    "push_cube": "disc",
+    "push_cube_v2": "disc",
+    "pick_cube": "sphere",
+    "pick_place_cube": "spot",
+    "lift_peg_upright": None,
+    "poke_cube": "small_disc",
+}
+"""What shows the goal of each task that the twin has the objects for; standing a peg on its end has no place."""
 
 HIDDEN_Z_M = -1.0
 ROBOT_PREFIX = "robot0_"
@@ -84,6 +103,7 @@ class SceneConfig:
     Attributes:
         cube_half_size_m: half an edge; the tasks' cube by default.
         cube_mass_kg: 4 cm of ManiSkill's 1000 kg/m3, a hard wood or filled plastic cube.
+        peg_mass_kg: the peg of the tasks, of the same stuff.
         object_friction: painted wood or plastic on a table top.
         table_friction: see ``object_friction``.
         fingertip_friction: rubber fingertips on wood or plastic.
@@ -96,6 +116,7 @@ class SceneConfig:
 
     cube_half_size_m: float = CUBE_HALF_SIZE_M
     cube_mass_kg: float = 0.064
+    peg_mass_kg: float = 0.6
     object_friction: float = 0.4
     table_friction: float = 0.4
     fingertip_friction: float = 1.0
@@ -114,7 +135,14 @@ class SceneConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("cube_half_size_m", "cube_mass_kg", "object_friction", "table_friction", "fingertip_friction"):
+        for name in (
+            "cube_half_size_m",
+            "cube_mass_kg",
+            "peg_mass_kg",
+            "object_friction",
+            "table_friction",
+            "fingertip_friction",
+        ):
             value = getattr(self, name)
             if not 0.0 < value < 10.0:
                 raise ValueError(f"scene.{name} is {value}: it must be above 0 and below 10")
@@ -136,6 +164,8 @@ def require_objects(task: Task, config: SceneConfig) -> None:
             f"the twin has no {' and no '.join(missing)}, which {task.name} needs: it has {', '.join(OBJECT_NAMES)}; "
             f"run {task.name} in simulation (vlajs evaluate)"
         )
+    if "cube" not in task.objects:
+        return
     wanted_m = task.half_sizes_m["cube"][0]
     if abs(config.cube_half_size_m - wanted_m) > 1e-6:
         raise ValueError(
@@ -170,7 +200,9 @@ def extend_scene(sim: MujocoSimulator, config: SceneConfig) -> None:
     table = _named(world, "geom", "ground")
     table.set("friction", _text(config.table_friction, config.torsional_friction_m, 1e-4))
     table.set("solref", _text(config.contact_time_s, 1.0))
-    _add_cube(world, config)
+    half = config.cube_half_size_m
+    _add_object(world, config, "cube", (half, half, half), config.cube_mass_kg, "0.85 0.1 0.1 1")
+    _add_object(world, config, "peg", PEG_HALF_SIZE_M, config.peg_mass_kg, "0.1 0.25 0.75 1")
     _add_markers(world)
     hand = _named(world, "body", ROBOT_PREFIX + "hand")
     ET.SubElement(hand, "site", name=TCP_SITE, pos=_text(0.0, 0.0, TCP_IN_HAND_M), size="0.001", group="4")
@@ -200,21 +232,32 @@ def body_name(name: str) -> str:
     raise ValueError(f"no object or link {name!r}: objects are {', '.join(OBJECT_NAMES)}; links {', '.join(links)}")
 
 
-def _add_cube(world: ET.Element, config: SceneConfig) -> None:
-    half = config.cube_half_size_m
-    body = ET.SubElement(world, "body", name="cube", pos=_text(0.615, 0.0, half))
-    ET.SubElement(body, "freejoint", name="cube_joint")
+def _add_object(
+    world: ET.Element,
+    config: SceneConfig,
+    name: str,
+    half_size_m: tuple[float, float, float],
+    mass_kg: float,
+    rgba: str,
+) -> None:
+    # as placement.py puts objects away; that some body is weightless makes MuJoCo look at which ones are
+    present = name == FIRST_OBJECT
+    height_m, weightless, touched = (half_size_m[2], "0", "1") if present else (HIDDEN_Z_M, "1", "0")
+    body = ET.SubElement(world, "body", name=name, pos=_text(0.615, 0.0, height_m), gravcomp=weightless)
+    ET.SubElement(body, "freejoint", name=f"{name}_joint")
     ET.SubElement(
         body,
         "geom",
-        name="cube_geom",
+        name=f"{name}_geom",
         type="box",
-        size=_text(half, half, half),
-        mass=_text(config.cube_mass_kg),
+        size=_text(*half_size_m),
+        mass=_text(mass_kg),
         friction=_text(config.object_friction, config.torsional_friction_m, 1e-4),
         condim="4",
+        contype=touched,
+        conaffinity=touched,
         solref=_text(config.contact_time_s, 1.0),
-        rgba="0.85 0.1 0.1 1",
+        rgba=rgba,
     )
 
 
@@ -222,6 +265,7 @@ def _add_markers(world: ET.Element) -> None:
     """Markers are mocap bodies: placed like objects, but no part of the physics."""
     shapes = {
         "disc": {"type": "cylinder", "size": _text(PUSH_GOAL_RADIUS_M, 1e-3), "rgba": "0.1 0.6 0.2 0.6"},
+        "small_disc": {"type": "cylinder", "size": _text(POKE_GOAL_RADIUS_M, 1e-3), "rgba": "0.1 0.6 0.2 0.6"},
         "spot": {"type": "cylinder", "size": _text(PLACE_RADIUS_M, 1e-3), "rgba": "0.1 0.6 0.2 0.6"},
         "sphere": {"type": "sphere", "size": _text(_GOAL_SPHERE_RADIUS_M), "rgba": "0.1 0.8 0.2 0.5"},
     }

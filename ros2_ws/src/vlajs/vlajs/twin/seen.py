@@ -15,7 +15,7 @@ class SeenState:
         stamp_ns: robot time of the tick.
         joints_rad: arm joints, shape (7,).
         fingers_m: position of each finger, shape (2,).
-        bodies: pose of every object (``cube``) and goal marker (``goal_disc``).
+        bodies: pose of every object that is there (``cube``) and of every goal marker (``goal_disc``).
 
     Raises:
         ValueError: wrong shapes, or a number that is not finite.

@@ -18,9 +18,10 @@ from vlajs.geometry import FloatArray, Pose, quat_of
 from vlajs.tasks import Scene
 from vlajs.twin.arm import TICK_S
 from vlajs.twin.config import TwinConfig
-from vlajs.twin.placement import place_object, placement_refusal
+from vlajs.twin.placement import bring_out, place_object, placement_refusal, put_away
 from vlajs.twin.reflex import ExternalForceEstimator, FaultMonitor
 from vlajs.twin.scene import (
+    FIRST_OBJECT,
     HIDDEN_Z_M,
     MARKER_NAMES,
     OBJECT_NAMES,
@@ -80,7 +81,14 @@ class TwinServer:
         self._dropped_s = 0.0
         self._pushes: list[_Push] = []
         self._rate_marks: deque[tuple[float, int]] = deque()
-        self._snapshot: tuple[int, FloatArray, FloatArray, FloatArray] = (0, np.zeros(0), np.zeros(0), np.zeros(0))
+        self._present: frozenset[str] = frozenset()
+        self._snapshot: tuple[int, FloatArray, FloatArray, FloatArray, frozenset[str]] = (
+            0,
+            np.zeros(0),
+            np.zeros(0),
+            np.zeros(0),
+            self._present,
+        )
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -104,6 +112,7 @@ class TwinServer:
             model, self._arm._dof_addrs, self._tcp_site, self.config.reflex.estimate_time_constant_s
         )
         self._markers = {name: int(model.body(f"goal_{name}").mocapid[0]) for name in MARKER_NAMES}
+        self._let_be_present(frozenset({FIRST_OBJECT}))
         self._take_snapshot()
         self._thread = threading.Thread(target=self._run, name="twin", daemon=True)
         self._thread.start()
@@ -191,14 +200,14 @@ class TwinServer:
         return float(np.sum(self._snapshot[1][self._arm._finger_qpos_addrs]))
 
     def object_poses(self) -> tuple[float, dict[str, Pose]]:
-        """Robot time in seconds and, from the same tick, the pose of every object in ``panda_link0``."""
-        ticks, qpos, _, _ = self._snapshot
-        return ticks * TICK_S, self._poses_in(qpos)
+        """Robot time in seconds and, from the same tick, the pose in ``panda_link0`` of every object that is there."""
+        ticks, qpos, _, _, present = self._snapshot
+        return ticks * TICK_S, self._poses_in(qpos, present)
 
     def seen(self) -> SeenState:
-        """Arm, fingers, objects and goal markers, all of the last finished tick."""
-        ticks, qpos, _, markers_m = self._snapshot
-        bodies = self._poses_in(qpos)
+        """Arm, fingers, the objects that are there and goal markers, all of the last finished tick."""
+        ticks, qpos, _, markers_m, present = self._snapshot
+        bodies = self._poses_in(qpos, present)
         for name, mocap in self._markers.items():
             bodies[f"goal_{name}"] = Pose(position_m=markers_m[mocap], quat_wxyz=_UPRIGHT_WXYZ)
         return SeenState(
@@ -212,11 +221,13 @@ class TwinServer:
         """Pose of one object in ``panda_link0``.
 
         Raises:
-            ValueError: unknown name.
+            ValueError: unknown name, or an object that the scene has not.
         """
         _, poses = self.object_poses()
         if name not in poses:
-            raise ValueError(f"no object {name!r}: objects are {', '.join(poses)}")
+            raise ValueError(
+                f"no object {name!r} is there: the scene has {', '.join(poses)}; place_objects sets another"
+            )
         return poses[name]
 
     def tcp_pose(self) -> Pose:
@@ -249,11 +260,11 @@ class TwinServer:
     # -- changing -----------------------------------------------------------------------------------------------
 
     def place_objects(self, scene: Scene, *, marker: str | None = None) -> None:
-        """Put the objects, at rest, and a goal marker where the scene says.
+        """Put the objects, at rest, and a goal marker where the scene says, and the other objects away.
 
         Args:
             scene: poses in ``panda_link0``.
-            marker: ``disc``, ``sphere`` or ``spot`` to show at the goal; None hides them all.
+            marker: ``disc``, ``small_disc``, ``sphere`` or ``spot`` to show at the goal; None hides them all.
 
         Raises:
             PlacementRefusedError: the hand touches an object, or something is in a new place.
@@ -270,6 +281,7 @@ class TwinServer:
             reason = placement_refusal(self.model, self.data, self._scratch, scene.objects)
             if reason is not None:
                 raise PlacementRefusedError(reason)
+            self._let_be_present(frozenset(scene.objects))
             for name, pose in scene.objects.items():
                 place_object(self.model, self.data, name, pose)
             for name in MARKER_NAMES:
@@ -285,12 +297,14 @@ class TwinServer:
             seconds: robot time.
 
         Raises:
-            ValueError: unknown name, or a force or time that is not finite.
+            ValueError: unknown name, an object that the scene has not, or a force or time that is not finite.
         """
         force_n = np.asarray(newton, dtype=np.float64)
         if force_n.shape != (3,) or not np.all(np.isfinite(force_n)) or not 0.0 < seconds < np.inf:
             raise ValueError(f"force {newton} N for {seconds} s: three finite numbers and a time above 0 are needed")
         body = self.model.body(body_name(name)).id
+        if name in OBJECT_NAMES and name not in self._present:
+            raise ValueError(f"no {name} is there to push: the scene has {', '.join(self._present) or 'no object'}")
         with self.lock:
             self._pushes.append(_Push(body, force_n, max(1, round(seconds / TICK_S))))
 
@@ -369,13 +383,23 @@ class TwinServer:
             while now_s - self._rate_marks[0][0] > _RATE_WINDOW_S and len(self._rate_marks) > 2:
                 self._rate_marks.popleft()
 
+    def _let_be_present(self, names: frozenset[str]) -> None:
+        for name in OBJECT_NAMES:
+            if name in names:
+                bring_out(self.model, name)
+            else:
+                put_away(self.model, self.data, name)
+        self._present = names
+
     def _take_snapshot(self) -> None:
         data = self.data
-        self._snapshot = (self._ticks, data.qpos.copy(), data.qvel.copy(), data.mocap_pos.copy())
+        self._snapshot = (self._ticks, data.qpos.copy(), data.qvel.copy(), data.mocap_pos.copy(), self._present)
 
-    def _poses_in(self, qpos: FloatArray) -> dict[str, Pose]:
+    def _poses_in(self, qpos: FloatArray, present: frozenset[str]) -> dict[str, Pose]:
         poses = {}
         for name, start in self._object_qpos.items():
+            if name not in present:
+                continue
             quat = qpos[start + 3 : start + 7]
             poses[name] = Pose(
                 position_m=qpos[start : start + 3].copy(), quat_wxyz=quat * (1.0 if quat[0] >= 0 else -1.0)
