@@ -50,6 +50,7 @@ class Listener(Tester):
         self.node.create_subscription(PoseWithCovarianceStamped, "/objects/peg/pose", self.peg.append, BEST_EFFORT)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
         self.reset_scene = self.node.create_client(ResetScene, "/twin/reset_scene")
+        self.clear_scene = self.node.create_client(Trigger, "/twin/clear_scene")
         self.push = self.node.create_client(Trigger, "/twin/push")
         self.set_parameters = self.node.create_client(SetParameters, "/twin/set_parameters")
         self.inject_fault = self.node.create_client(Trigger, "/twin/inject_fault")
@@ -138,6 +139,13 @@ def test_another_task_brings_its_own_object_and_takes_the_others_away(listener: 
         position = there[-1].pose.pose.position
         assert [position.x, position.y, position.z] == pytest.approx(wanted_m, abs=1e-3)
         assert not [pose for pose in away if seconds(pose.header.stamp) > set_s]
+    assert listener.call(listener.clear_scene, Trigger.Request()).success
+    cleared_s = listener.clock_s[-1]
+    listener.until(lambda: listener.clock_s[-1] > cleared_s + 0.3, "a while after clearing")
+    listener.measured.clear()
+    since_s = listener.clock_s[-1]
+    listener.until(lambda: listener.clock_s[-1] > since_s + 0.2, "a while without poses")
+    assert not listener.measured
     response = listener.call(listener.reset_scene, ResetScene.Request(task="peg_insertion_side", seed=1))
     assert not response.success
     assert "the twin has no hole" in response.message

@@ -161,6 +161,9 @@ class FakeGraph:
         if self.mode == RobotMode.FAULT:
             raise SessionError("/franka/home was refused: the arm is in fault")
 
+    def clear_scene(self) -> None:
+        self.calls.append("clear_scene")
+
     def reset_scene(self, plan: TrialPlan) -> None:
         self.calls.append(f"reset_scene {plan.scene_seed}")
         self._plan, self._since_s = plan, None

@@ -21,6 +21,7 @@ def test_success_is_timed_from_the_first_action_and_stops_the_policy():
     order = [call.split()[0] for call in graph.calls]
     assert order == [
         "stop_policy",
+        "clear_scene",
         "home",
         "reset_scene",
         "publish_goal",
@@ -85,7 +86,7 @@ def test_a_scene_set_anew_is_looked_at_anew_before_the_policy_starts() -> None:
     graph = FakeGraph({1: "push"})
     assert run_trial(graph, PLANS[0], make_settings(pose_source="camera")).result.success
     order = [call.split()[0] for call in graph.calls]
-    assert order[2:5] == ["reset_scene", "set_camera", "look_anew"]
+    assert order[3:6] == ["reset_scene", "set_camera", "look_anew"]
     assert "set_camera 0.0 s {}" in graph.calls  # what an earlier session changed is put back
 
 
@@ -134,7 +135,8 @@ def test_held_object_is_let_go_before_homing():
     graph = FakeGraph({}, may_hold=True)
     # the session has just commanded the hand: the policy's first commands would be refused for a second
     assert first_trial(graph).result.success
-    assert graph.calls.index("open_hand") < graph.calls.index("home")
+    order = [graph.calls.index(call) for call in ("open_hand", "clear_scene", "home")]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize("may_hold, refused", [(False, "start_policy"), (True, "open_hand")])
@@ -182,7 +184,7 @@ def test_interrupted_arm_does_not_go_on_home_alone():
     graph = InterruptedOnTheWay({})
     with pytest.raises(KeyboardInterrupt) as interruption:
         first_trial(graph)
-    assert graph.calls == ["stop_policy", "stop_policy", "stop_arm", "stop_recording"]
+    assert graph.calls == ["stop_policy", "clear_scene", "stop_policy", "stop_arm", "stop_recording"]
     assert with_notes(interruption.value) == (
         "the policy is stopped; the arm was on its way home; the arm was stopped: call /franka/release when it is safe"
     )

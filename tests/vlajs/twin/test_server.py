@@ -288,6 +288,26 @@ def test_a_scene_that_is_refused_leaves_everything_where_it_is(twin: TwinServer,
     assert poses["cube"].position_m == pytest.approx([0.5, 0.25, 0.02], abs=1e-3)
 
 
+def test_a_scene_is_cleared_even_of_what_the_hand_holds(
+    twin: TwinServer, robot: franky.Robot, gripper: franky.Gripper
+) -> None:
+    cube_m = np.array([0.6, -0.05, 0.02])
+    twin.place_objects(cube_at(*cube_m), marker="disc")
+    gripper.open(0.1)
+    go(robot, cube_m + np.array([0, 0, 0.1]))
+    go(robot, cube_m)
+    assert gripper.grasp(0.0, 0.1, 40.0, epsilon_inner=0.08, epsilon_outer=0.08)
+    with pytest.raises(PlacementRefusedError, match="arm touches the cube"):
+        twin.place_objects(cube_at(0.5, 0.25))
+    twin.clear_objects()
+    _, poses = twin.object_poses()
+    assert poses == {}
+    eventually(lambda: twin.hand_width() < 0.002, "fingers that close on nothing")
+    assert twin.seen().bodies["goal_disc"].position_m[2] < 0.0
+    twin.place_objects(cube_at(0.5, 0.25))
+    assert twin.object_pose("cube").position_m == pytest.approx([0.5, 0.25, 0.02], abs=1e-3)
+
+
 def test_grasped_peg_is_lifted_and_weighs_what_it_weighs(
     twin: TwinServer, robot: franky.Robot, gripper: franky.Gripper
 ) -> None:

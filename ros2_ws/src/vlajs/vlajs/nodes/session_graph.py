@@ -115,6 +115,7 @@ class RosGraph(ServiceCalls):
             self._clients_of[SET_TWIN] = self.create_client(SetParameters, SET_TWIN)
         if on_twin:
             self._clients_of["/twin/reset_scene"] = self.create_client(ResetScene, "/twin/reset_scene")
+            self._clients_of["/twin/clear_scene"] = self.create_client(Trigger, "/twin/clear_scene")
         topics = recorded_topics(task, on_twin=on_twin, compare=compare)
         self._recorder = TrialRecorder(self, topics) if record else None
 
@@ -167,8 +168,9 @@ class RosGraph(ServiceCalls):
             if self._on_twin:
                 if self.now_s() == 0.0:
                     lacking.append("nothing received on /clock")
-                unseen = [name for name in self._task.objects if name not in self._inputs.objects]
-                lacking += [f"nothing usable received on {self._inputs.topic_of(name)}" for name in unseen]
+                # an object that another task's scene has not says nothing before the first trial's scene is set
+                topics = map(self._inputs.topic_of, self._task.objects)
+                lacking += [f"nobody publishes {topic}" for topic in topics if not self.count_publishers(topic)]
                 lacking += self._misinformed()
             lacking += self._doubled()
             return lacking + [f"no service {name}" for name, c in self._clients_of.items() if not c.service_is_ready()]
@@ -290,6 +292,10 @@ class RosGraph(ServiceCalls):
         joints = np.array(self._inputs.seen["/franka/joint_states"].position[:ARM_JOINTS])
         near = np.max(np.abs(joints - HOME_JOINTS_RAD)) <= HOME_TOLERANCE_RAD
         return bool(near) and self.robot().mode in (RobotMode.READY, RobotMode.HOLDING)
+
+    def clear_scene(self) -> None:
+        """Take every object away."""
+        self._call("/twin/clear_scene", Trigger.Request())
 
     def reset_scene(self, plan: TrialPlan) -> None:
         """Put the objects where the plan says; poses seen before are forgotten."""

@@ -86,6 +86,7 @@ class TwinNode(LifecycleNode):
         self._bodies_out = self.create_lifecycle_publisher(MultiDOFJointState, BODIES_TOPIC, STREAM_QOS)
         self._diagnostics_out = self.create_lifecycle_publisher(DiagnosticArray, "/diagnostics", 10)
         self._reset_service = self.create_service(ResetScene, "/twin/reset_scene", self._on_reset_scene)
+        self._clear_service = self.create_service(Trigger, "/twin/clear_scene", self._on_clear_scene)
         self._fault_service = self.create_service(Trigger, "/twin/inject_fault", self._on_inject_fault)
         self._push_service = self.create_service(Trigger, "/twin/push", self._on_push)
         self.get_logger().info(f"the simulated arm listens on {twin.address} (robot_ip for the bridge)")
@@ -153,6 +154,7 @@ class TwinNode(LifecycleNode):
         self._twin.stop()
         self._twin = None
         self.destroy_service(self._reset_service)
+        self.destroy_service(self._clear_service)
         self.destroy_service(self._fault_service)
         self.destroy_service(self._push_service)
         for publisher in (
@@ -228,6 +230,11 @@ class TwinNode(LifecycleNode):
         response.goal.header.stamp = _stamp(robot_s)
         response.goal.header.frame_id = BASE_FRAME
         response.goal.point.x, response.goal.point.y, response.goal.point.z = (float(v) for v in scene.goal_m)
+        return response
+
+    def _on_clear_scene(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._running_twin().clear_objects()
+        response.success, response.message = True, "no object is there"
         return response
 
     def _on_inject_fault(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

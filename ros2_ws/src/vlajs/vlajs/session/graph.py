@@ -118,6 +118,10 @@ class Graph(Protocol):
         """Move to the start configuration; returns when there."""
         ...
 
+    def clear_scene(self) -> None:
+        """Twin only: take every object away, out of the arm's way, as an operator does by hand."""
+        ...
+
     def reset_scene(self, plan: TrialPlan) -> None:
         """Twin only: put the objects where the plan says."""
         ...

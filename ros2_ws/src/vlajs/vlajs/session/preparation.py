@@ -94,6 +94,8 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     if graph.robot().may_hold:
         _wait_until_nobody_commands(graph)
         graph.open_hand()
+    if settings.operator is None:
+        graph.clear_scene()  # a peg between the fingers would jam on the way home
     _home(graph, settings)
     settings.on_phase("resetting", 0.0, None)
     if settings.operator is None:

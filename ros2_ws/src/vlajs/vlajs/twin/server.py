@@ -288,6 +288,14 @@ class TwinServer:
                 self.data.mocap_pos[self._markers[name]] = scene.goal_m if name == marker else (0.0, 0.0, HIDDEN_Z_M)
             self._take_snapshot()
 
+    def clear_objects(self) -> None:
+        """Put every object away, whatever holds it, and every goal marker."""
+        with self.lock:
+            self._let_be_present(frozenset())
+            for mocap in self._markers.values():
+                self.data.mocap_pos[mocap] = (0.0, 0.0, HIDDEN_Z_M)
+            self._take_snapshot()
+
     def apply_force(self, name: str, newton: FloatArray, seconds: float) -> None:
         """Push an object or a link at its centre of mass for a while; returns at once.
 
