@@ -94,6 +94,9 @@ class StandInHand:
     def close_fingers(self) -> None:
         self.calls.append("close")
 
+    def keep_on(self) -> None:
+        self.calls.append("keep on")
+
     def stop(self) -> None:
         self.calls.append("stop")
 

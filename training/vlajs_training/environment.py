@@ -27,6 +27,10 @@ REFLEX_N = 20.0
 """A fingertip pressed on from below by more than this has landed on an object: mostly 40 to 160 N where one does, at
 most 6 N where it grasps. The bridge has the arm stop at 40 N (``collision_force_n``)."""
 
+PRESS_N = 25.0
+"""Both fingertips together, whose squeeze cancels, bear what is held (12 N at most) and what it is pressed on with: where
+ManiSkill has 25 N the twin's harder contacts have the 40 N."""
+
 REFLEX_REWARD = -1.0
 """For ever after, since the episode ends: as much worse than nothing as success is better."""
 
@@ -218,15 +222,19 @@ class TaskEnvironment:
         self.simulation.close()
 
     def _in_reflex(self) -> torch.Tensor:
-        """Whether (N,) a fingertip has come down on an object, which no arm survives."""
+        """Whether (N,) a fingertip has come down on an object, or the hand presses one on something: no arm survives."""
         stopped = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         if self._reflexes_from_success is not None and self._best_skill >= self._reflexes_from_success:
             agent: Any = self.simulation.agent
             for name in self.definition.reflex_on:
                 item = self.definition.objects[name](self.simulation)
-                for finger in (agent.finger1_link, agent.finger2_link):
-                    force_n = self.simulation.scene.get_pairwise_contact_forces(finger, item)
+                forces_n = [
+                    self.simulation.scene.get_pairwise_contact_forces(finger, item)
+                    for finger in (agent.finger1_link, agent.finger2_link)
+                ]
+                for force_n in forces_n:
                     stopped |= force_n[:, 2] > REFLEX_N
+                stopped |= sum(forces_n).norm(dim=1) > PRESS_N
         return stopped
 
     def _learn_skill(self, success: np.ndarray) -> None:

@@ -141,7 +141,7 @@ def test_flood_of_commands_is_refused(rig: Rig) -> None:
 def test_hand_follows_with_hysteresis(rig: Rig) -> None:
     for width_m in (0.04, 0.08, 0.04, 0.0, 0.04):
         rig.send(0.0, 0.0, 0.0, width_m=width_m)
-    assert rig.hand.calls == ["open", "open", "close", "close"]
+    assert rig.hand.calls == ["keep on", "open", "keep on", "close", "keep on"]
 
 
 def test_second_source_is_refused_until_the_first_is_silent(rig: Rig) -> None:

@@ -8,18 +8,10 @@ THRESHOLDS = GripperThresholds(open_above_m=0.048, close_below_m=0.032)
 OPEN, CLOSE = GripperCommand.OPEN, GripperCommand.CLOSE
 
 
-def test_between_the_thresholds_the_last_command_stays() -> None:
-    wanted_m = [0.08, 0.049, 0.048, 0.04, 0.033, 0.032, 0.031, 0.04, 0.048, 0.0485]
-    expected = [OPEN, OPEN, OPEN, OPEN, OPEN, OPEN, CLOSE, CLOSE, CLOSE, OPEN]
-    last, given = None, []
-    for width_m in wanted_m:
-        last = gripper_command(width_m, last, THRESHOLDS)
-        given.append(last)
-    assert given == expected
-
-
-def test_nothing_is_commanded_before_a_threshold_was_passed() -> None:
-    assert gripper_command(0.04, None, THRESHOLDS) is None
+def test_between_the_thresholds_nothing_is_commanded() -> None:
+    wanted_m = [0.08, 0.049, 0.048, 0.04, 0.033, 0.032, 0.031, 0.0]
+    expected = [OPEN, OPEN, None, None, None, None, CLOSE, CLOSE]
+    assert [gripper_command(width_m, THRESHOLDS) for width_m in wanted_m] == expected
 
 
 @pytest.mark.parametrize("values", [(0.03, 0.03), (0.09, 0.03), (0.05, -0.01), (float("nan"), 0.03)])

@@ -85,6 +85,21 @@ def test_newest_wish_wins(hand: Hand, twin: TwinServer) -> None:
     assert hand.state().fault is None
 
 
+def test_a_wish_that_is_not_upheld_while_the_hand_is_busy_is_forgotten(hand: Hand, twin: TwinServer) -> None:
+    hand.close_fingers()
+    until(lambda: hand.state().width_m < 0.07, "the fingers on their way")
+    hand.open_fingers()
+    hand.keep_on()
+    until(lambda: not hand.state().busy, "the hand closed")
+    twin.wait(0.3)
+    assert twin.hand_width() < 0.002
+    hand.keep_on()
+    assert not hand.state().busy
+    hand.open_fingers()
+    hand.keep_on()  # the hand was at rest: this one was taken, or is taken next
+    until(lambda: hand.state().width_m > 0.075, "the hand open")
+
+
 def test_repeated_wish_is_carried_out_once(hand: Hand) -> None:
     hand.close_fingers()
     until(lambda: not hand.state().busy, "the hand closed")

@@ -12,6 +12,9 @@ from vlajs.policy.contract import GripperContract
 FINGER_CLOSED_M = -0.01
 """Drive target of each finger when closing: inside the object, so that the drive squeezes it."""
 
+RESTING_M_S = 0.005
+"""A finger slower than this has arrived, at its end or at an object."""
+
 
 @dataclass
 class DeployHandConfig(PDJointPosMimicControllerConfig):
@@ -27,7 +30,8 @@ class DeployHandController(PDJointPosMimicController):
     """One action number to finger drives, as the Franka Hand behaves.
 
     The number asks for a width; hysteresis turns that into "open" or "close"; a command runs to its end before the
-    next is taken (``busy``), after a delay, at a limited speed. With a fixed width the number is ignored.
+    next is taken (``busy``), after a delay, at a limited speed; it ends when the fingers have rested for a while, as
+    they do on an object. With a fixed width the number is ignored.
 
     Attributes:
         command_m: (N,) opening last commanded, 0 or ``width_max_m``.
@@ -55,6 +59,7 @@ class DeployHandController(PDJointPosMimicController):
         self._finger_target_m = torch.zeros(count, device=device)
         self._delay_left_s = torch.zeros(count, device=device)
         self._busy_left_s = torch.zeros(count, device=device)
+        self._rested_s = torch.zeros(count, device=device)
         self.speed_m_s = torch.full((count,), self.config.speed_m_s, device=device)
         self.delay_s = torch.full((count,), self.config.delay_s, device=device)
 
@@ -68,6 +73,7 @@ class DeployHandController(PDJointPosMimicController):
         self._finger_target_m[mask] = self.qpos[mask, 0]
         self._delay_left_s[mask] = 0.0
         self._busy_left_s[mask] = 0.0
+        self._rested_s[mask] = 0.0
 
     def set_action(self, action: torch.Tensor) -> None:
         """Take one normalised number (N, 1); ignored while the hand is busy."""
@@ -82,6 +88,7 @@ class DeployHandController(PDJointPosMimicController):
         travel_s = (self.qpos[:, 0] - self.command_m / 2).abs() / self.speed_m_s
         self._busy_left_s = torch.where(changed, self.delay_s + travel_s + self.config.settle_s, self._busy_left_s)
         self._delay_left_s = torch.where(changed, self.delay_s, self._delay_left_s)
+        self._rested_s = torch.where(changed, 0.0, self._rested_s)
         # an opening hand leaves the object at once, wherever the squeezing drive target was
         self._finger_target_m = torch.where(changed, self.qpos[:, 0], self._finger_target_m)
 
@@ -92,7 +99,10 @@ class DeployHandController(PDJointPosMimicController):
         step = (goal - self._finger_target_m).clamp(-reach, reach)
         self._finger_target_m = self._finger_target_m + step
         self._delay_left_s = (self._delay_left_s - self._step_s).clamp_min(0.0)
+        rests = (self._delay_left_s <= 0) & (self.qvel.abs().amax(dim=1) < RESTING_M_S)
+        self._rested_s = torch.where(rests, self._rested_s + self._step_s, 0.0)
         self._busy_left_s = (self._busy_left_s - self._step_s).clamp_min(0.0)
+        self._busy_left_s = torch.where(self._rested_s > self.config.settle_s, 0.0, self._busy_left_s)
         # a drive k (q* - q) - d dq/dt follows without lag when its target leads by d / k times the velocity
         lead = self._drive_lag_s * step / self._step_s
         target = (self._finger_target_m + lead).clamp(FINGER_CLOSED_M, self.contract.width_max_m / 2)

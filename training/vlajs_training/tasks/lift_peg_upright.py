@@ -40,7 +40,8 @@ def _shaping(state: BatchState, action: torch.Tensor, info: dict[str, torch.Tens
     far = ((state.peg_position_m[:, 0] - STANDING_X_M) / FAR_M).clamp(0.0, 1.0)
     off_middle = (to_middle_m / OFF_MIDDLE_M).clamp(0.0, 1.0)
     held = grasped.float() * (0.4 - 0.2 * off_middle + 0.3 * raised - 0.2 * far)
-    needless = 0.1 * turn[:, [0, 2]].norm(dim=1) + 0.3 * (-at_base_rad).clamp_min(0.0)
+    letting_go = grasped & (action[:, 6] > 0)
+    needless = 0.2 * letting_go + 0.1 * turn[:, [0, 2]].norm(dim=1) + 0.3 * (-at_base_rad).clamp_min(0.0)
     lying = (state.peg_axis[:, 2].abs() < LYING_SINE).float()
     return 0.15 * reached + held - needless - lying * clumsy_at_peg(state, grasped) - rough(state, action)
 
@@ -63,6 +64,7 @@ LIFT_PEG_UPRIGHT = TaskDefinition(
     horizon_steps=140,
     objects={"peg": attrgetter("peg")},
     held="peg",
+    reflex_on=("peg",),
     shaping=_shaping,
     sub_optimal=lifted_upright,
 )

@@ -181,7 +181,7 @@ REAL_ROBOT = Description(
 
 TWIN = Description(
     name="twin",
-    summary="the simulated arm and its cube, with bridge and policy, all on robot time",
+    summary="the simulated arm and its objects, with bridge and policy, all on robot time",
     arguments=(
         Argument(
             name="robot_ip",

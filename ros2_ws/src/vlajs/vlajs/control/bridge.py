@@ -103,7 +103,6 @@ class Bridge:
         self._state: ArmReading | None = None
         self._target: Pose | None = None
         self._streamed: Pose | None = None
-        self._gripper: GripperCommand | None = None
         self._faults: list[str] = []
         self._refusals: deque[tuple[float, str]] = deque(maxlen=_MAX_NOTES)
         self._refused = 0
@@ -208,11 +207,13 @@ class Bridge:
         self._filter.accept(command, state.robot_time_s)
         self._watchdog.feed(state.robot_time_s)
         self._mode = RobotMode.TRACKING
-        self._gripper = gripper_command(command.gripper_width_m, self._gripper, self._config.gripper)
-        if self._gripper is GripperCommand.OPEN:
-            self._hand.open_fingers()
-        elif self._gripper is GripperCommand.CLOSE:
-            self._hand.close_fingers()
+        match gripper_command(command.gripper_width_m, self._config.gripper):
+            case GripperCommand.OPEN:
+                self._hand.open_fingers()
+            case GripperCommand.CLOSE:
+                self._hand.close_fingers()
+            case None:
+                self._hand.keep_on()
         return None
 
     # -- time --------------------------------------------------------------------------------------------------

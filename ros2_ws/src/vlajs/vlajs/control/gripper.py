@@ -34,12 +34,10 @@ class GripperThresholds:
             )
 
 
-def gripper_command(
-    wanted_width_m: float, last: GripperCommand | None, thresholds: GripperThresholds
-) -> GripperCommand | None:
-    """The command for a wanted opening: between the thresholds the last one stays."""
+def gripper_command(wanted_width_m: float, thresholds: GripperThresholds) -> GripperCommand | None:
+    """The command for a wanted opening; None between the thresholds: the hand goes on with what it does."""
     if wanted_width_m > thresholds.open_above_m:
         return GripperCommand.OPEN
     if wanted_width_m < thresholds.close_below_m:
         return GripperCommand.CLOSE
-    return last
+    return None

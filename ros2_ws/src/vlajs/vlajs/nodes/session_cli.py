@@ -70,7 +70,7 @@ def run(
     """Run trials of a policy, judge them, and write a journal and a report.
 
     Args:
-        task: push_cube, pick_cube, pick_place_cube or push_cube_v2; the checkpoint must be for it.
+        task: one that the twin has the objects for; the checkpoint must be for it.
         checkpoint: policy bundle (.safetensors).
         trials: how many.
         seed: decides every trial's scene; the same seed gives the same scenes anywhere.

@@ -56,6 +56,7 @@ class TwinNode(LifecycleNode):
         declare(self, "publish_objects", True)
         declare(self, "cube_half_size_m", SceneConfig.cube_half_size_m)
         declare(self, "cube_mass_kg", SceneConfig.cube_mass_kg)
+        declare(self, "peg_mass_kg", SceneConfig.peg_mass_kg)
         declare(self, "object_friction", SceneConfig.object_friction)
         declare(self, "fingertip_friction", SceneConfig.fingertip_friction)
         declare(self, "injected_fault", "cartesian_reflex")
@@ -131,6 +132,7 @@ class TwinNode(LifecycleNode):
             scene=SceneConfig(
                 cube_half_size_m=self._number("cube_half_size_m"),
                 cube_mass_kg=self._number("cube_mass_kg"),
+                peg_mass_kg=self._number("peg_mass_kg"),
                 object_friction=self._number("object_friction"),
                 fingertip_friction=self._number("fingertip_friction"),
             ),

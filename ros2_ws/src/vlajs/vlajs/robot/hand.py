@@ -141,6 +141,12 @@ class Hand:
         """Close on whatever is there, as soon as the command being carried out has ended."""
         self._want(HandCommand.CLOSE)
 
+    def keep_on(self) -> None:
+        """Go on with what is being carried out: a wish that came meanwhile is forgotten, as it is in training."""
+        with self._lock:
+            if self._run is not None:
+                self._wanted = self._run.command
+
     def stop(self) -> None:
         """Forget the wish and stop moving fingers; a grip that is complete is kept."""
         with self._lock:
