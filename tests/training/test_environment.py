@@ -28,8 +28,8 @@ def _one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make(randomisation: Randomisation = NONE, **options: Any) -> TaskEnvironment:
-    return TaskEnvironment("pick_cube", num_envs=2, response=RESPONSE, randomisation=randomisation, **options)
+def make(randomisation: Randomisation = NONE, task: str = "pick_cube", **options: Any) -> TaskEnvironment:
+    return TaskEnvironment(task, num_envs=2, response=RESPONSE, randomisation=randomisation, **options)
 
 
 def slices(env: TaskEnvironment) -> dict[str, slice]:
@@ -111,6 +111,39 @@ def test_a_fingertip_that_lands_on_the_cube_ends_the_episode_as_a_failure() -> N
     ended, _, over_m = come_down(make(reflexes_from_success=0.0), 0.0)
     assert not any(ended)
     assert over_m < 0.01
+
+
+def turn_the_peg(height_m: float) -> list[float]:
+    """Grasp a peg by its middle, raise it, turn it by a quarter; the first environment's rewards until it ends."""
+    env = make(task="lift_peg_upright", reflexes_from_success=0.0, end_at_success=False)
+    env.reset(3)
+    rewards: list[float] = []
+    for decision in range(44):
+        state, action = env.state(), np.zeros((2, 7), np.float32)
+        wanted_m = state.peg_position_m.clone()
+        wanted_m[:, 2] = 0.025
+        if decision < 12:  # above it, then down to it, fingers open
+            wanted_m[:, 2] += 0.0 if decision > 5 else 0.08
+            action[:, 6] = 1.0
+        else:
+            action[:, 6] = -1.0
+            wanted_m = state.tcp_position_m.clone()
+            wanted_m[:, 2] = height_m if decision > 18 else 0.025
+            action[:, 4] = 1.0 if decision > 26 else 0.0
+        action[:, :3] = np.clip((wanted_m - state.tcp_position_m).numpy() / 0.03, -1.0, 1.0)
+        result = env.step(action)
+        rewards.append(float(result.reward[0]))
+        if result.terminated[0]:
+            break
+    return rewards
+
+
+def test_a_held_peg_that_is_pressed_on_the_table_ends_the_episode_as_a_failure() -> None:
+    # turned on the spot its end, 12 cm away, would have to go through the table
+    pressed = turn_the_peg(0.025)
+    assert len(pressed) < 44
+    assert pressed[-1] == REFLEX_REWARD
+    assert len(turn_the_peg(0.2)) == 44
 
 
 def test_reflexes_begin_once_enough_episodes_succeed() -> None:

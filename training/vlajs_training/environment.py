@@ -28,8 +28,8 @@ REFLEX_N = 20.0
 most 6 N where it grasps. The bridge has the arm stop at 40 N (``collision_force_n``)."""
 
 PRESS_N = 25.0
-"""Both fingertips together, whose squeeze cancels, bear what is held (12 N at most) and what it is pressed on with: where
-ManiSkill has 25 N the twin's harder contacts have the 40 N."""
+"""Both fingertips together, whose squeeze cancels, bear what is held, 12 N at most, and what it is pressed on with:
+where ManiSkill has 25 N the twin's harder contacts have the 40 N."""
 
 REFLEX_REWARD = -1.0
 """For ever after, since the episode ends: as much worse than nothing as success is better."""
@@ -222,7 +222,7 @@ class TaskEnvironment:
         self.simulation.close()
 
     def _in_reflex(self) -> torch.Tensor:
-        """Whether (N,) a fingertip has come down on an object, or the hand presses one on something: no arm survives."""
+        """Whether (N,) a fingertip has come down on an object, or presses one on something, which no arm survives."""
         stopped = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         if self._reflexes_from_success is not None and self._best_skill >= self._reflexes_from_success:
             agent: Any = self.simulation.agent
