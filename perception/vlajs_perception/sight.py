@@ -9,7 +9,8 @@ In this order:
 5. On the table by its box alone, where the keypoints say nothing.
 
 All but the last are moved to the edges of the image. Where these speak for the free fit, and much more than for the one
-on the table, it is in the air. See ``edge_witness``. What lies away from the hand and has few edges where it would end
+on the table, it is in the air, if it can be there: a long thing on the table, its far end hidden, may look like one that
+is nearer and half below it. See ``edge_witness``. What lies away from the hand and has few edges where it would end
 is refused.
 
 What the gripper holds and has lifted is looked for in the air alone: a lifted object fits on the table too, larger and
@@ -78,7 +79,9 @@ def see(
             "pose is wrong"
         )
     if estimate.source == "free":  # the others lie on the table
-        _check_support(estimate, model, view, settings)
+        reason = _unsupported(estimate, model, view, settings)
+        if reason is not None:
+            raise ImplausibleError(reason)
     elif estimate.source == "plane":
         _check_edges(estimate, model, view, settings, witness)
     if estimate.source != "box":  # whose fit has compared the sizes
@@ -174,8 +177,9 @@ def _fitted(
         yield None if view.gripper.grasped else witness.lying(near_wxyz)
         yield _on_another_face(detection, coarse, free_px, model, view, settings, witness)
 
+    in_air = _unsupported(free, model, view, settings) is None
     for found in resting():
-        if found is not None and not witness.says_in_air(free, found):
+        if found is not None and not (in_air and witness.says_in_air(free, found)):
             return found
     return _measured(free, detection, model, view, settings)
 
@@ -259,24 +263,25 @@ def _near(estimate: Estimate, model: ObjectModel, near_wxyz: ArrayLike) -> Estim
     return replace(estimate, quat_wxyz=canonicalise(estimate.quat_wxyz, model.symmetries_wxyz, near_wxyz))
 
 
-def _check_support(estimate: Estimate, model: ObjectModel, view: View, settings: EstimatorSettings) -> None:
-    """That an object in the air is above the table, and near the hand, if it is known where that is."""
+def _unsupported(estimate: Estimate, model: ObjectModel, view: View, settings: EstimatorSettings) -> str | None:
+    """Why an object in the air cannot be there: in the table, or away from the hand, if it is known where that is."""
     sight, table = settings.sight, settings.table
     corners = box_corners(model.half_size_m) @ matrix_of(estimate.quat_wxyz).T + estimate.position_m
     sunk_m = table.height_m - float(corners[:, 2].min())
     if sunk_m > sight.sunk_m:
-        raise ImplausibleError(
+        return (
             f"{model.name} would reach {sunk_m:.3f} m into the table (limit {sight.sunk_m} m): something smaller on "
             "it, or keypoints that are off"
         )
     if view.tool_in_base is None:
-        return
+        return None
     away_m = gap_m(estimate, model, view.tool_in_base[:3, 3])
     if away_m > sight.hand_m:
-        raise ImplausibleError(
+        return (
             f"{model.name} would be off the table, {away_m:.3f} m from the tool (limit {sight.hand_m} m): nothing "
             "holds it there; something else, or keypoints that are off"
         )
+    return None
 
 
 def _check_edges(

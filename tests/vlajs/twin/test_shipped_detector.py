@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vlajs.geometry import Pose
-from vlajs.tasks import HOME_JOINTS_RAD, get_task, sample_scene
+from vlajs.tasks import HOME_JOINTS_RAD, PEG_HALF_SIZE_M, get_task, sample_scene
 from vlajs.twin.camera import TwinCamera, TwinCameraConfig
 from vlajs.twin.disturbance import Disturbance
 from vlajs.twin.seen import SeenState
@@ -15,7 +16,7 @@ from vlajs_perception.detection.detection import Detection
 from vlajs_perception.detection.yolo import YoloDetector
 from vlajs_perception.estimate import PoseError
 from vlajs_perception.estimator_settings import EstimatorSettings, View
-from vlajs_perception.objects import cube
+from vlajs_perception.objects import cube, peg
 from vlajs_perception.rigid import transform
 from vlajs_perception.shipped import DETECTOR
 from vlajs_perception.sight import see
@@ -23,6 +24,7 @@ from vlajs_perception.symmetry import rotation_error_rad
 from vlajs_perception.tool_history import Gripper
 
 CUBE = cube("cube", 0.02)
+PEG = peg("peg", PEG_HALF_SIZE_M[0], PEG_HALF_SIZE_M[1])
 TOOL_AT_HOME = transform([0.615, 0.0, 0.17], np.eye(3))
 """With the joints of ``HOME_JOINTS_RAD``; how it is turned does not matter here."""
 AWAY = Pose(position_m=np.array([0.6, 0.0, -3.0]), quat_wxyz=np.array([1.0, 0.0, 0.0, 0.0]))
@@ -80,6 +82,25 @@ def test_a_cube_is_found_within_millimetres(
     assert np.median(errors_m) < 0.003
     assert max(errors_m) < 0.008
     assert np.degrees(np.median(errors_rad)) < 8.0
+
+
+def test_a_peg_is_found_within_millimetres_though_the_hand_is_before_it(
+    camera: TwinCamera, detector: YoloDetector
+) -> None:
+    for seed in range(6):
+        truth = sample_scene(get_task("lift_peg_upright"), seed).objects["peg"]
+        state = SeenState(
+            stamp_ns=0,
+            joints_rad=np.array(HOME_JOINTS_RAD),
+            fingers_m=np.array([0.04, 0.04]),
+            bodies={"peg": truth},
+        )
+        shown = camera.render(state)
+        found = [one for one in detector.detect(shown) if one.name == "peg"]
+        assert found, f"seed {seed}"
+        pose = see(found[0], PEG, replace(view_of(camera, found), image_rgb=shown), EstimatorSettings())
+        assert np.linalg.norm(pose.position_m - truth.position_m) < 0.003
+        assert np.degrees(rotation_error_rad(pose.quat_wxyz, truth.quat_wxyz, PEG.symmetries_wxyz)) < 1.0
 
 
 def test_where_there_is_no_cube_none_is_found(camera: TwinCamera, detector: YoloDetector) -> None:
