@@ -29,7 +29,7 @@ most 6 N where it grasps. The bridge has the arm stop at 40 N (``collision_force
 
 PRESS_N = 25.0
 """Both fingertips together, whose squeeze cancels, bear what is held, 12 N at most, and what it is pressed on with:
-where ManiSkill has 25 N the twin's harder contacts have the 40 N."""
+where ManiSkill has 25 N, the mean of 10 ms, the twin's harder contacts have the 40 N."""
 
 REFLEX_REWARD = -1.0
 """For ever after, since the episode ends: as much worse than nothing as success is better."""
