@@ -22,7 +22,7 @@ help: ## this list
 setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 4 minutes, 3 GB, once)
 	@scripts/setup.sh
 
-demo: setup ## both trained policies on the twin: make demo TRIALS=20; seen by its camera, or POSES=truth
+demo: setup ## the trained policies on the twin: make demo TRIALS=20; seen by its camera, or POSES=truth
 	@scripts/demo.sh $(TRIALS) $(POSES)
 
 test: lint ## lint, types and every test; what CI runs
@@ -43,6 +43,7 @@ format: setup ## let ruff format and fix what it can
 	@$(VENV)/ruff check --fix
 	@$(VENV)/ruff format
 
-train: setup ## train both policies on this machine (push_cube in minutes, pick_cube longer): make train SEED=1
+train: setup ## train the policies on this machine (push_cube in minutes, the others longer): make train SEED=1
 	$(VENV)/vlajs train push_cube --seed $(SEED)
 	$(VENV)/vlajs train pick_cube --seed $(SEED)
+	$(VENV)/vlajs train lift_peg_upright --method vlajs --total-steps 400000 --seed $(SEED)

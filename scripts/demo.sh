@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs both trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS] [camera|truth]
-# camera: twin's camera -> detector -> pose estimator -> policy; truth: the policy is told where the cube is.
+# Runs the trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS] [camera|truth]
+# camera: twin's camera -> detector -> pose estimator -> policy; truth: the policy is told where the object is.
 # Seeing costs time: the twin's clock, which all nodes follow, then goes slower (SPEED=1.0 on four cores or more).
-# A policy that misses some trials does not stop the demo; the exit code tells whether both sessions ran to their end.
+# A policy that misses some trials does not stop the demo; the exit code tells whether all sessions ran to their end.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,6 +16,7 @@ INTERRUPTED=130
 DEMOS=(
     "push_cube policies/push_cube-ppo-seed1.safetensors"
     "pick_cube policies/pick_cube-ppo-seed1.safetensors"
+    "lift_peg_upright policies/lift_peg_upright-vlajs-seed1.safetensors"
 )
 
 [[ $TRIALS =~ ^[1-9][0-9]*$ ]] || { echo "demo: TRIALS is '$TRIALS', give a whole number from 1" >&2 && exit 2; }

@@ -13,6 +13,7 @@ from vlajs_perception.edge_search import find_on_table
 from vlajs_perception.estimate import Estimate, PoseError
 from vlajs_perception.estimator_settings import EstimatorSettings, View
 from vlajs_perception.objects import ObjectModel
+from vlajs_perception.rigid import matrix_of
 
 IN_AIR_RANK = 0.1
 """By how much better edges must support a pose in the air, which has three more ways to suit them, than one on the
@@ -48,6 +49,15 @@ class EdgeWitness:
         except CameraError:
             return False
         return bool(np.linalg.norm(middle_m - view.tool_in_base[:3, 3]) <= settings.touch_m)
+
+    def is_at_hand(self, pose: Estimate) -> bool:
+        """Whether the tool is at an object that lies so, somewhere along its length."""
+        tool = self._view.tool_in_base
+        if self.at_hand or tool is None:
+            return self.at_hand
+        core_m = self._model.half_size_m - self._model.half_size_m.min()
+        in_object = (tool[:3, 3] - pose.position_m) @ matrix_of(pose.quat_wxyz)
+        return float(np.linalg.norm(np.maximum(np.abs(in_object) - core_m, 0.0))) <= self._settings.touch_m
 
     def sharpened(self, pose: Estimate) -> Estimate:
         """A pose moved to the edges, see ``edge_fit.sharpen``; one of a box alone is too far off for that."""

@@ -94,8 +94,9 @@ class SightSettings:
     Attributes:
         fit: see ``FitSettings``.
         edges: see ``EdgeSettings``.
-        max_plane_px: a fit on the table whose keypoints are off by more, root mean square, is none: the object is not
-            on the table.
+        max_plane: a fit on the table whose keypoints are off by more than this share of the detector's box, root mean
+            square, is none: the object is not on the table.
+        max_plane_px: the least such limit.
         max_lean_rad: an object that leans further than this from all of its faces does not rest on the table.
         reach_m: how far from the object's surface the tool's middle may be where the fingers hold it.
         lifted_m: an object that is held is taken to be off the table where the tool is higher than the object's middle
@@ -114,6 +115,7 @@ class SightSettings:
 
     fit: FitSettings = field(default_factory=FitSettings)
     edges: EdgeSettings = field(default_factory=EdgeSettings)
+    max_plane: float = 0.06
     max_plane_px: float = 4.0
     max_lean_rad: float = 0.2
     reach_m: float = 0.03
@@ -125,10 +127,14 @@ class SightSettings:
     max_detections: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self, "max_plane_px", "max_lean_rad", "reach_m", "lifted_m", "sunk_m", "hand_m")
+        _check_positive(self, "max_plane", "max_plane_px", "max_lean_rad", "reach_m", "lifted_m", "sunk_m", "hand_m")
         _check_positive(self, "box_off", "box_off_px")
         if self.max_detections < 1:
             raise ValueError(f"max_detections is {self.max_detections}, at least 1")
+
+    def plane_px(self, box_px: FloatArray) -> float:
+        """How far keypoints may be off a fit on the table, of an object with that box (4,) in the image."""
+        return max(self.max_plane * float((box_px[2:] - box_px[:2]).max()), self.max_plane_px)
 
     def allowed_px(self, size_px: float) -> float:
         """How far each edge of a box of that size may be off."""

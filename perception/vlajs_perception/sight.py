@@ -2,16 +2,16 @@
 
 In this order:
 
-1. On the table as its model lies: the best of both numberings, if its keypoints fit (``max_plane_px``).
+1. On the table as its model lies: the best of both numberings, if its keypoints fit (``plane_px``).
 2. On the table as its model lies, by its box and the image's edges, if nearly all of its outline is on edges.
 3. On the table on the face that a free fit has down, if the fit on the table then holds nearly as well as that one.
 4. In the air: the free fit, its distance from the depth image where there is one.
 5. On the table by its box alone, where the keypoints say nothing.
 
 All but the last are moved to the edges of the image. Where these speak for the free fit, and much more than for the one
-on the table, it is in the air, if it can be there: a long thing on the table, its far end hidden, may look like one that
-is nearer and half below it. See ``edge_witness``. What lies away from the hand and has few edges where it would end
-is refused.
+on the table, it is in the air, if it can be there: a long thing on the table, its far end hidden, may look like one
+that is nearer and half below it. See ``edge_witness``. What lies away from the hand and has few edges where it would
+end is refused.
 
 What the gripper holds and has lifted is looked for in the air alone: a lifted object fits on the table too, larger and
 nearer than it is. See ``lifted``. In the air away from the hand nothing is believed.
@@ -161,7 +161,7 @@ def _fitted(
         return fit_free(model, camera, keypoints, near_wxyz=near_wxyz, settings=sight.fit)
 
     lying = _on_table(detection, on_table, sight, witness)
-    if lying is not None and not view.gripper.grasped and (witness.at_hand or witness.is_sure_of(lying)):
+    if lying is not None and not view.gripper.grasped and (witness.is_at_hand(lying) or witness.is_sure_of(lying)):
         return lying
     try:
         coarse, free_px = best_numbering(detection, anywhere, sight.fit)
@@ -190,7 +190,7 @@ def _on_table(detection: Detection, on_table: Fit, sight: SightSettings, witness
         estimate, off_px = best_numbering(detection, on_table, sight.fit)
     except PoseError:
         return None
-    return witness.sharpened(estimate) if off_px <= sight.max_plane_px else None
+    return witness.sharpened(estimate) if off_px <= sight.plane_px(detection.box_px) else None
 
 
 def _on_another_face(
@@ -216,7 +216,8 @@ def _on_another_face(
         estimate, off_px = best_numbering(detection, on_face, sight.fit)
     except PoseError:
         return None
-    return witness.sharpened(estimate) if off_px <= max(sight.max_plane_px, free_px + sight.fit.huber_px) else None
+    allowed_px = max(sight.plane_px(detection.box_px), free_px + sight.fit.huber_px)
+    return witness.sharpened(estimate) if off_px <= allowed_px else None
 
 
 def _as_numbered(free: Estimate, model: ObjectModel, view: View, keypoints: Keypoints) -> FloatArray:
@@ -264,7 +265,7 @@ def _near(estimate: Estimate, model: ObjectModel, near_wxyz: ArrayLike) -> Estim
 
 
 def _unsupported(estimate: Estimate, model: ObjectModel, view: View, settings: EstimatorSettings) -> str | None:
-    """Why an object in the air cannot be there: in the table, or away from the hand, if it is known where that is."""
+    """Why an object in the air cannot be there: in the table, or held by nothing, as far as it is known what holds."""
     sight, table = settings.sight, settings.table
     corners = box_corners(model.half_size_m) @ matrix_of(estimate.quat_wxyz).T + estimate.position_m
     sunk_m = table.height_m - float(corners[:, 2].min())
@@ -275,6 +276,11 @@ def _unsupported(estimate: Estimate, model: ObjectModel, view: View, settings: E
         )
     if view.tool_in_base is None:
         return None
+    if view.gripper.width_m is not None and not view.gripper.grips:
+        return (
+            f"{model.name} would be off the table, and the hand, {view.gripper.width_m:.3f} m open, has closed on "
+            "nothing: something else, or keypoints that are off"
+        )
     away_m = gap_m(estimate, model, view.tool_in_base[:3, 3])
     if away_m > sight.hand_m:
         return (
@@ -293,7 +299,7 @@ def _check_edges(
     false ones, and costs 3 of 100 right ones. At the hand, which hides edges, nothing is asked, nor where nobody knows
     where the hand is.
     """
-    if view.tool_in_base is None or witness.at_hand:
+    if view.tool_in_base is None or witness.is_at_hand(estimate):
         return
     share, least = witness.share_on_edges(estimate), settings.sight.edges.support_alone
     if share < least:
