@@ -88,13 +88,46 @@ def test_what_has_no_edges_where_it_would_end_is_refused_unless_the_hand_may_hid
         assert np.linalg.norm(seen.position_m - truth[:3, 3]) < 0.01
 
 
+@pytest.mark.parametrize(("along_m", "at_it"), [(0.0, True), (0.09, True), (0.2, False)])
+def test_the_hand_is_at_a_peg_wherever_along_it_the_tool_is(along_m: float, at_it: bool) -> None:
+    truth = lying(PEG)
+    detection = detection_of(PEG, truth, np.random.default_rng(5), noise_px=0.5)
+    tool = pose(truth[:3, 3] + along_m * truth[:3, 0] + [0.0, 0.0, 0.05], TOOL_DOWN)
+    view = view_of(PEG, truth, detection, tool)
+    assert view.image_rgb is not None
+    bare = replace(view, image_rgb=np.full_like(view.image_rgb, 130))
+    if at_it:
+        assert np.linalg.norm(see(detection, PEG, bare, SETTINGS).position_m - truth[:3, 3]) < 0.01
+    else:
+        with pytest.raises(ImplausibleError, match="outline that peg would have is on edges"):
+            see(detection, PEG, bare, SETTINGS)
+
+
+def test_what_a_hand_that_is_known_to_be_open_cannot_hold_is_not_in_the_air() -> None:
+    truth = pose([0.55, 0.05, 0.2], turned(0.3))
+    detection = detection_of(PEG, truth, np.random.default_rng(3), noise_px=0.3)
+    view = view_of(PEG, truth, detection, pose([0.55, 0.05, 0.23], TOOL_DOWN))
+    for gripper in (Gripper(), Gripper(closing=True, width_m=0.06), Gripper(grasped=True, width_m=0.05)):
+        seen = see(detection, PEG, replace(view, gripper=gripper), SETTINGS)
+        assert np.linalg.norm(seen.position_m - truth[:3, 3]) < 8e-3
+    with pytest.raises(ImplausibleError, match=r"the hand, 0\.080 m open, has closed on nothing"):
+        see(detection, PEG, replace(view, gripper=Gripper(width_m=0.08)), SETTINGS)
+
+
+def test_keypoints_of_what_is_large_in_the_picture_may_be_further_off() -> None:
+    sight = SETTINGS.sight
+    assert sight.plane_px(np.array([10.0, 10.0, 45.0, 40.0])) == 4.0  # 0.06 * 35 = 2.1, and 4 at least
+    assert sight.plane_px(np.array([10.0, 10.0, 60.0, 160.0])) == pytest.approx(9.0)  # 0.06 * 150
+
+
 @pytest.mark.parametrize("lifted_m", [0.08, 0.2])
 def test_what_floats_is_not_taken_to_lie(lifted_m: float) -> None:
     """It looks like a larger one on the table, nearer to the camera: at 8 cm its corners fit, its edges do not."""
     truth = pose([0.55, 0.05, lifted_m], turned(0.3))
     detection = detection_of(PEG, truth, np.random.default_rng(3), noise_px=0.3)
     view = view_of(PEG, truth, detection)
-    with pytest.raises(ImplausibleError, match="would be off the table"):
+    # nothing holds it in the air, and on the table it would end where there are no edges
+    with pytest.raises(ImplausibleError, match=r"would be off the table|0\.\d+ of the outline that peg would have"):
         see(detection, PEG, view, SETTINGS)
     near = replace(view, tool_in_base=pose([0.55, 0.05, lifted_m + 0.03], TOOL_DOWN))
     seen = see(detection, PEG, near, SETTINGS)  # just let go of, or about to be taken

@@ -79,9 +79,9 @@ class TrainConfig:
     validate_held: bool = False
     """Let validation episodes go on after success, to measure whether it is held at the horizon; slower."""
     reflexes_from_success: float = 0.9
-    """From this share of successes on, exploring episodes in which a fingertip lands on the object, or presses it on the
-    table, end as failures, as an arm's reflex ends them; before, that would teach not to come near. For pick_cube and
-    lift_peg_upright; validation and report always count them as failures."""
+    """From this share of successes on, exploring episodes in which a fingertip lands on the object, or presses it on
+    the table, end as failures, as an arm's reflex ends them; before, that would teach not to come near. For pick_cube
+    and lift_peg_upright; validation and report always count them as failures."""
     validation_episodes: int = 256
     """Episodes in a validation, on seeds of their own; the best validation chooses the bundle."""
     report_episodes: int = 200

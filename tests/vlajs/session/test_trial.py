@@ -135,7 +135,7 @@ def test_held_object_is_let_go_before_homing():
     graph = FakeGraph({}, may_hold=True)
     # the session has just commanded the hand: the policy's first commands would be refused for a second
     assert first_trial(graph).result.success
-    order = [graph.calls.index(call) for call in ("open_hand", "clear_scene", "home")]
+    order = [graph.calls.index(call) for call in ("clear_scene", "open_hand", "home")]
     assert order == sorted(order)
 
 

@@ -82,6 +82,8 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     graph.stop_policy()
     if settings.baseline is not None:
         graph.choose(plan.commander)
+    if settings.operator is None:
+        graph.clear_scene()  # what is held may press on the table, and between the fingers it would jam on the way home
     robot = graph.robot()
     if robot.mode == RobotMode.FAULT:
         if settings.operator is not None:
@@ -94,8 +96,6 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
     if graph.robot().may_hold:
         _wait_until_nobody_commands(graph)
         graph.open_hand()
-    if settings.operator is None:
-        graph.clear_scene()  # a peg between the fingers would jam on the way home
     _home(graph, settings)
     settings.on_phase("resetting", 0.0, None)
     if settings.operator is None:
