@@ -2,7 +2,7 @@
 
 A hand that is told to close begins late, and the tool often still comes down meanwhile: until a finger touches it, the
 object stays where it is. Then the fingers push it to the middle and turn it flush, and once both touch it goes with the
-tool. Where tool and fingers have been since the last image is known.
+tool, but not into the table. Where tool and fingers have been since the last image is known.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,8 @@ def follow(in_hand: InHand, model: ObjectModel, moments: Sequence[HandMoment], s
     for index, moment in enumerate(moments):
         # what is held is where the tool is last, whatever was its way
         kept = moment.gripper.grips and may_hold(in_hand.pose, model, moment, settings.grasp)
-        if in_hand.grasp is None or not kept or index == len(moments) - 1:
+        kept = kept and in_hand.grasp is not None and _sunk_m(in_hand.grasp, model, moment, settings) <= 0.0
+        if not kept or index == len(moments) - 1:
             in_hand = _after(in_hand, model, moment, settings)
     return in_hand
 
@@ -74,8 +75,18 @@ def _after(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: Es
         return InHand(pose=_fallen(pose, model, settings.table.height_m), dropped=True)
     if width_m is not None:
         pose = _squeezed(pose, model, tool, width_m)
+    # fingers that come down further slide along what stands on the table
+    stopped_m = np.array([0.0, 0.0, max(_sunk_m(grasp, model, moment, settings), 0.0)])
+    pose = replace(pose, position_m=pose.position_m + stopped_m)
     # its covariance is of how it was taken, and is not to grow with every moment
     return InHand(pose=pose, grasp=replace(grasp_of(pose, tool), covariance=grasp.covariance))
+
+
+def _sunk_m(grasp: Grasp, model: ObjectModel, moment: HandMoment, settings: EstimatorSettings) -> float:
+    """How far below the table's top an object would reach that went all the way with the tool."""
+    held = moment.tool_in_base @ grasp.object_in_tool
+    half_height_m = float(np.abs(held[2, :3]) @ model.half_size_m)
+    return settings.table.height_m + half_height_m - float(held[2, 3])
 
 
 def _taken(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> InHand:

@@ -58,6 +58,18 @@ def test_what_is_not_touched_yet_stays_and_what_is_held_goes_along() -> None:
     assert at_once.pose.covariance[2, 2] == pytest.approx(1e-6 + 9e-6 + 0.25e-6, rel=0.05)
 
 
+def test_fingers_that_still_come_down_slide_along_what_the_table_stops() -> None:
+    moments = [closing(0.04, z_m) for z_m in (0.03, 0.025, 0.02, 0.05, 0.12)]
+    in_hand, heights_m = InHand(pose=lying(0.6, 0.0, 0.02)), []
+    for moment in moments:
+        in_hand = follow(in_hand, CUBE, [moment], SETTINGS)
+        heights_m.append(in_hand.pose.position_m[2])
+    # touched 10 mm over its middle, then by its middle: from there on it goes with the tool
+    assert heights_m == pytest.approx([0.02, 0.02, 0.02, 0.05, 0.12])
+    at_once = follow(InHand(pose=lying(0.6, 0.0, 0.02)), CUBE, moments, SETTINGS)
+    assert at_once.pose.position_m[2] == pytest.approx(0.12)
+
+
 def test_fingers_push_it_to_their_middle() -> None:
     # Off by 12 mm along y, 40 mm wide. At 80 mm there are 20 mm of room on each side; at 50 mm 5; at 40 mm none.
     off_mm = []
