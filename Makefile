@@ -11,6 +11,7 @@ PYTEST := $(VENV)/python -m pytest --durations=10
 IN_PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TRIALS ?= 20
 POSES ?= camera
+TASKS ?= push_cube pick_cube
 SEED ?= 1
 
 # The variables a Python of this environment leaves to its children: another environment must not inherit them.
@@ -22,8 +23,8 @@ help: ## this list
 setup: ## virtual environment, pinned packages, ROS 2 interfaces (about 4 minutes, 3 GB, once)
 	@scripts/setup.sh
 
-demo: setup ## the trained policies on the twin: make demo TRIALS=20; seen by its camera, or POSES=truth
-	@scripts/demo.sh $(TRIALS) $(POSES)
+demo: setup ## trained policies on the twin: make demo TRIALS=20; seen by its camera, or POSES=truth; TASKS=lift_peg_upright
+	@scripts/demo.sh $(TRIALS) $(POSES) $(TASKS)
 
 test: lint ## lint, types and every test; what CI runs
 	@status=0; \

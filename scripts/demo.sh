@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the trained policies on the twin and shows their results together: scripts/demo.sh [TRIALS] [camera|truth]
+# Runs trained policies on the twin and shows their results together:
+#   scripts/demo.sh [TRIALS] [camera|truth] [TASK...]
 # camera: twin's camera -> detector -> pose estimator -> policy; truth: the policy is told where the object is.
 # Seeing costs time: the twin's clock, which all nodes follow, then goes slower (SPEED=1.0 on four cores or more).
 # A policy that misses some trials does not stop the demo; the exit code tells whether all sessions ran to their end.
@@ -12,13 +13,17 @@ POSES=${2:-camera}
 SEED=${DEMO_SEED:-31415} # the scenes follow from the seed alone, so everyone sees the same trials
 INTERRUPTED=130
 
-# task and bundle
-DEMOS=(
-    "push_cube policies/push_cube-ppo-seed1.safetensors"
-    "pick_cube policies/pick_cube-ppo-seed1.safetensors"
-    "lift_peg_upright policies/lift_peg_upright-vlajs-seed1.safetensors"
+TASKS=("${@:3}")
+[ ${#TASKS[@]} -gt 0 ] || TASKS=(push_cube pick_cube)
+declare -A BUNDLES=(
+    [push_cube]=policies/push_cube-ppo-seed1.safetensors
+    [pick_cube]=policies/pick_cube-ppo-seed1.safetensors
+    [lift_peg_upright]=policies/lift_peg_upright-vlajs-seed1.safetensors
 )
 
+for task in "${TASKS[@]}"; do
+    [ -n "${BUNDLES[$task]:-}" ] || { echo "demo: no policy for task '$task', there are: ${!BUNDLES[*]}" >&2 && exit 2; }
+done
 [[ $TRIALS =~ ^[1-9][0-9]*$ ]] || { echo "demo: TRIALS is '$TRIALS', give a whole number from 1" >&2 && exit 2; }
 [[ $POSES =~ ^(camera|truth)$ ]] || { echo "demo: POSES is '$POSES', give camera or truth" >&2 && exit 2; }
 cd "$ROOT"
@@ -30,8 +35,8 @@ trap 'rm -f "$output"' EXIT
 started=$(date +%Y%m%d-%H%M%S)
 status=0
 results=()
-for demo in "${DEMOS[@]}"; do
-    read -r task bundle <<<"$demo"
+for task in "${TASKS[@]}"; do
+    bundle=${BUNDLES[$task]}
     folder=sessions/$started-demo-$task
     echo "== $task: $TRIALS trials of $bundle on the twin, object poses: $POSES"
     code=0

@@ -228,13 +228,14 @@ class TaskEnvironment:
             agent: Any = self.simulation.agent
             for name in self.definition.reflex_on:
                 item = self.definition.objects[name](self.simulation)
-                forces_n = [
-                    self.simulation.scene.get_pairwise_contact_forces(finger, item)
-                    for finger in (agent.finger1_link, agent.finger2_link)
-                ]
-                for force_n in forces_n:
-                    stopped |= force_n[:, 2] > REFLEX_N
-                stopped |= sum(forces_n).norm(dim=1) > PRESS_N
+                forces_n = torch.stack(
+                    [
+                        self.simulation.scene.get_pairwise_contact_forces(finger, item)
+                        for finger in (agent.finger1_link, agent.finger2_link)
+                    ]
+                )
+                stopped |= (forces_n[:, :, 2] > REFLEX_N).any(dim=0)
+                stopped |= forces_n.sum(dim=0).norm(dim=1) > PRESS_N
         return stopped
 
     def _learn_skill(self, success: np.ndarray) -> None:
