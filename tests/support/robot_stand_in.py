@@ -72,6 +72,7 @@ class RobotStandIn(Node):
             self.truth_out = self.create_publisher(PoseStamped, "/twin/objects/cube/pose", BEST_EFFORT)
             self.create_service(Trigger, "/twin/inject_fault", self.on_inject)
             self.create_service(ResetScene, "/twin/reset_scene", self.on_reset)
+            self.create_service(Trigger, "/twin/clear_scene", self.on_clear)
         self.create_subscription(EndEffectorDelta, "/command/ee_delta", self.on_command, 1)
         group = ReentrantCallbackGroup()  # an awaited /franka/home keeps nothing else waiting
         # rclpy awaits coroutines, its annotations do not say so
@@ -127,6 +128,10 @@ class RobotStandIn(Node):
 
     def on_inject(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.mode, response.success = RobotStatus.MODE_FAULT, True
+        return response
+
+    def on_clear(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = True  # its objects hinder nobody
         return response
 
     def on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
