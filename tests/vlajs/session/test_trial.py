@@ -139,6 +139,21 @@ def test_held_object_is_let_go_before_homing():
     assert order == sorted(order)
 
 
+def test_a_fault_that_is_heard_of_when_the_hand_opens_is_recovered_from_on_the_twin():
+    class LateFault(FakeGraph):
+        def open_hand(self) -> None:
+            if "recover" not in self.calls:
+                self.calls.append("open_hand refused")
+                self.mode = RobotMode.FAULT
+                raise SessionError("the hand did not open within 10 s: cartesian_reflex")
+            super().open_hand()
+
+    graph = LateFault({1: "push"}, may_hold=True)
+    assert first_trial(graph).result.success
+    order = [graph.calls.index(call) for call in ("open_hand refused", "recover", "open_hand", "home")]
+    assert order == sorted(order)
+
+
 @pytest.mark.parametrize("may_hold, refused", [(False, "start_policy"), (True, "open_hand")])
 def test_nothing_is_commanded_while_somebody_else_commands(may_hold: bool, refused: str):
     graph = FakeGraph({}, may_hold=may_hold, stranger="teleop")

@@ -95,8 +95,8 @@ def prepare(graph: Graph, plan: TrialPlan, settings: TrialSettings) -> None:
         settings.operator.clear_the_way()
     if graph.robot().may_hold:
         _wait_until_nobody_commands(graph)
-        graph.open_hand()
-    _home(graph, settings)
+        _past_a_fault(graph, settings, graph.open_hand)
+    _past_a_fault(graph, settings, graph.home)
     settings.on_phase("resetting", 0.0, None)
     if settings.operator is None:
         graph.reset_scene(plan)
@@ -144,15 +144,15 @@ def _wait_until_nobody_commands(graph: Graph) -> None:
         silent_s = 0.0 if graph.watch(WATCH_S) else silent_s + WATCH_S
 
 
-def _home(graph: Graph, settings: TrialSettings) -> None:
-    """Home; on the twin a fault on the way (the hand wedged against the cube) is cleared once."""
+def _past_a_fault(graph: Graph, settings: TrialSettings, move: Callable[[], None]) -> None:
+    """Open the hand, or home; on the twin a fault on the way, or one that the bridge hears of then, is cleared once."""
     try:
-        graph.home()
+        move()
     except SessionError:
         if settings.operator is not None or graph.robot().mode != RobotMode.FAULT:
             raise
         graph.recover()
-        graph.home()
+        move()
 
 
 def _misplaced(graph: Graph, plan: TrialPlan, limit_m: float) -> tuple[str, float] | None:
