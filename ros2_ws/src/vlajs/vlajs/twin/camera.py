@@ -139,14 +139,13 @@ class TwinCamera:
         data.qpos[self._joints], data.qpos[self._fingers] = seen.joints_rad, seen.fingers_m
         for name in OBJECT_NAMES:
             start = _qpos(self._model, f"{name}_joint")
-            data.qpos[start : start + 3] = HIDDEN_M  # until the state says that it is there
+            pose = seen.bodies.get(name)
+            data.qpos[start : start + 3] = HIDDEN_M if pose is None else pose.position_m
+            data.qpos[start + 3 : start + 7] = (1.0, 0.0, 0.0, 0.0) if pose is None else pose.quat_wxyz
         for name, pose in seen.bodies.items():
-            if name in OBJECT_NAMES:
-                start = _qpos(self._model, f"{name}_joint")
-                data.qpos[start : start + 7] = [*pose.position_m, *pose.quat_wxyz]
-            elif name in self._mocap:
+            if name in self._mocap:
                 self._put(name, pose.position_m, pose.quat_wxyz)
-            else:
+            elif name not in OBJECT_NAMES:
                 raise ValueError(
                     f"the twin has a {name!r}, which its camera cannot show: twin and camera are of different versions"
                 )
