@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from tests.support.batch_states import pose, rows, state
-from vlajs_training.tasks.penalties import clumsy, clumsy_at_cube, clumsy_at_peg, landing, lean, rough
+from vlajs_training.tasks.penalties import (
+    clumsy,
+    clumsy_at_cube,
+    clumsy_at_peg,
+    landing,
+    lean,
+    rough,
+    set_down_hard,
+)
 
 FREE = torch.zeros(2, dtype=torch.bool)
 
@@ -70,6 +78,26 @@ def test_an_open_finger_that_lands_on_the_cube() -> None:
     # low by (70 - 53) / 70 and 45 mm beside (at most 1); the second is over the middle; a held cube is no landing place
     assert clumsy_at_cube(seen, FREE).tolist() == pytest.approx([0.15 * 17 / 70 + 0.5 * 11 / 15, 0.0], abs=1e-5)
     assert clumsy_at_cube(seen, ~FREE).tolist() == [0.0, 0.0]
+
+
+def test_what_is_held_is_set_down_gently() -> None:
+    half_size_m = (0.12, 0.025, 0.025)
+    on_end = [0.5**0.5, 0.0, -(0.5**0.5), 0.0]
+    seen = state(  # its lower end is 5 mm over the table; the first target is 10 mm lower, the second where the tool is
+        tcp_position_m=rows([0.5, 0.0, 0.14]),
+        target_position_m=torch.tensor([[0.5, 0.0, 0.13], [0.5, 0.0, 0.14]]),
+        objects={"peg": pose([0.5, 0.0, 0.125], on_end)},
+    )
+    # it would end at -5 mm and, gone half as far again as it had to, at -10 mm: 1 cm
+    assert set_down_hard(seen, seen.objects["peg"], half_size_m).tolist() == pytest.approx([1.0, 0.0], abs=1e-4)
+    turned = state(  # 1 mm over the table, about to be turned by 0.3 rad about its middle; then a peg 5 mm higher
+        tcp_position_m=torch.tensor([[0.5, 0.0, 0.121], [0.5, 0.0, 0.126]]),
+        target_position_m=torch.tensor([[0.5, 0.0, 0.121], [0.5, 0.0, 0.126]]),
+        target_wxyz=rows([0.0, cos(0.15), 0.0, sin(0.15)]),
+        objects={"peg": pose([[0.5, 0.0, 0.121], [0.5, 0.0, 0.126]], on_end)},
+    )
+    # 120 cos 0.3 + 25 sin 0.3 = 122.03 mm below its middle: -1.03 mm, and half of the 2.03 more: -2.04 mm
+    assert set_down_hard(turned, turned.objects["peg"], half_size_m).tolist() == pytest.approx([0.204, 0.0], abs=1e-3)
 
 
 def test_lean_is_free_of_turns_about_the_vertical() -> None:

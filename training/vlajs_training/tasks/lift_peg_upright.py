@@ -4,9 +4,9 @@ from operator import attrgetter
 
 import torch
 
-from vlajs.tasks import TASKS
+from vlajs.tasks import PEG_HALF_SIZE_M, TASKS
 from vlajs_training.tasks.definition import TaskDefinition, deploy_action
-from vlajs_training.tasks.penalties import clumsy_at_peg, rough
+from vlajs_training.tasks.penalties import clumsy_at_peg, rough, set_down_hard
 from vlajs_training.tasks.sub_optimal import lifted_upright
 from vlajs_training.tasks.terms import BatchState, tool_rotation
 
@@ -41,7 +41,8 @@ def _shaping(state: BatchState, action: torch.Tensor, info: dict[str, torch.Tens
     off_middle = (to_middle_m / OFF_MIDDLE_M).clamp(0.0, 1.0)
     held = grasped.float() * (0.4 - 0.2 * off_middle + 0.3 * raised - 0.2 * far)
     letting_go = grasped & (action[:, 6] > 0)
-    needless = 0.2 * letting_go + 0.1 * turn[:, [0, 2]].norm(dim=1) + 0.3 * (-at_base_rad).clamp_min(0.0)
+    hard = grasped * set_down_hard(state, state.objects["peg"], PEG_HALF_SIZE_M)
+    needless = 0.3 * hard + 0.2 * letting_go + 0.1 * turn[:, [0, 2]].norm(dim=1) + 0.3 * (-at_base_rad).clamp_min(0.0)
     lying = (state.peg_axis[:, 2].abs() < LYING_SINE).float()
     return 0.15 * reached + held - needless - lying * clumsy_at_peg(state, grasped) - rough(state, action)
 
