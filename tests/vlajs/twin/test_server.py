@@ -4,77 +4,26 @@ import importlib.metadata
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import franky
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vlajs.geometry import Pose, quat_of, yaw_of
-from vlajs.tasks import HOME_JOINTS_RAD, Scene, get_task, sample_scene
+from tests.support.twin_client import TOOL_DOWN_XYZW, cube_at, eventually, go
+from vlajs.tasks import HOME_JOINTS_RAD
 from vlajs.twin.arm import ArmConfig
+from vlajs.twin.config import TwinConfig
+from vlajs.twin.placement import PlacementRefusedError
 from vlajs.twin.reflex import ERROR_NAMES, ReflexConfig
 from vlajs.twin.scene import SceneConfig
-from vlajs.twin.server import PlacementRefusedError, TwinConfig, TwinServer
-
-TOOL_DOWN_XYZW = [1.0, 0.0, 0.0, 0.0]
-FAR_GOAL_M = np.array([0.6, 0.3, 0.2])
-
-
-def cube_at(x_m: float, y_m: float, z_m: float = 0.02, yaw_rad: float = 0.0) -> Scene:
-    quat = np.array([np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)])
-    return Scene(objects={"cube": Pose(position_m=np.array([x_m, y_m, z_m]), quat_wxyz=quat)}, goal_m=FAR_GOAL_M)
-
-
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.005)
+from vlajs.twin.server import TwinServer
 
 
 def errors_of(robot: franky.Robot) -> str:
     return str(robot.state.current_errors)
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[TwinServer]:
-    # a busy machine slows the arm instead of losing its packets: what is tested here is not the machine
-    with TwinServer(TwinConfig(command_patience_s=0.2)) as server:
-        yield server
-    assert not server.is_running
-    assert not [thread for thread in threading.enumerate() if thread.name == "twin"]
-
-
-@pytest.fixture(scope="module")
-def connected(twin: TwinServer) -> franky.Robot:
-    return franky.Robot(twin.address, realtime_config=franky.RealtimeConfig.Ignore)
-
-
-@pytest.fixture(scope="module")
-def gripper(twin: TwinServer) -> franky.Gripper:
-    return franky.Gripper(twin.address)
-
-
-@pytest.fixture
-def robot(twin: TwinServer, connected: franky.Robot, gripper: franky.Gripper) -> franky.Robot:
-    """The arm at home without faults, holding nothing, the cube out of its way."""
-    connected.recover_from_errors()
-    if twin.hand_width() < 0.079:  # a test that failed may have left the cube in the hand
-        gripper.open(0.1)
-    connected.set_collision_behavior(60.0, 60.0)
-    # 0.1 of the limits: an arm's sane speed, far from a Panda's joint velocity limits
-    connected.relative_dynamics_factor = franky.RelativeDynamicsFactor(0.1, 0.1, 0.1)
-    connected.move(franky.JointMotion(list(HOME_JOINTS_RAD)))
-    twin.place_objects(cube_at(0.5, 0.25))
-    return connected
-
-
-def go(robot: franky.Robot, position_m: np.ndarray, quat_xyzw: list[float] | None = None) -> None:
-    robot.move(franky.CartesianMotion(franky.Affine(position_m, quat_xyzw or TOOL_DOWN_XYZW)))
 
 
 def end_stream(robot: franky.Robot) -> None:
@@ -234,123 +183,6 @@ def test_patient_twin_waits_for_a_stopped_client_and_goes_on() -> None:
         finally:
             client.kill()
             client.wait()
-
-
-def test_placed_cube_stays_where_the_seed_says(twin: TwinServer, robot: franky.Robot) -> None:
-    poses = []
-    for seed in (5, 6, 5):
-        # the arm stands over the scenes' square at home; it must be high enough not to be in the way
-        scene = sample_scene(get_task("pick_cube"), seed)
-        twin.place_objects(scene, marker="sphere")
-        twin.wait(0.5)
-        pose, wanted = twin.object_pose("cube"), scene.objects["cube"]
-        assert pose.position_m == pytest.approx(wanted.position_m, abs=1e-3)
-        assert np.exp(1j * yaw_of(pose.quat_wxyz)) == pytest.approx(np.exp(1j * yaw_of(wanted.quat_wxyz)), abs=0.01)
-        poses.append(pose.position_m)
-        with twin.lock:
-            assert twin.data.body("goal_sphere").xpos == pytest.approx(scene.goal_m)
-            assert twin.data.body("goal_disc").xpos[2] < 0.0
-    assert poses[0] == pytest.approx(poses[2], abs=1e-6)
-    assert np.linalg.norm(poses[0] - poses[1]) > 1e-3
-
-
-def test_a_scene_puts_away_what_it_has_not_and_another_brings_it_back(twin: TwinServer, robot: franky.Robot) -> None:
-    lying = sample_scene(get_task("lift_peg_upright"), 5)
-    twin.place_objects(lying)
-    twin.wait(0.5)
-    _, poses = twin.object_poses()
-    assert list(poses) == ["peg"]
-    assert poses["peg"].position_m == pytest.approx(lying.objects["peg"].position_m, abs=1e-3)
-    with pytest.raises(ValueError, match="no cube is there to push: the scene has peg"):
-        twin.apply_force("cube", np.array([1.0, 0.0, 0.0]), 0.1)
-    with pytest.raises(ValueError, match="no object 'cube' is there: the scene has peg"):
-        twin.object_pose("cube")
-    # into the peg, were it still there
-    twin.place_objects(cube_at(*lying.objects["peg"].position_m[:2], z_m=0.1))
-    twin.wait(0.5)
-    assert "peg" not in twin.seen().bodies
-    # dropped from 8 cm: it has weight, and is stopped by the table
-    assert twin.object_pose("cube").position_m[2] == pytest.approx(0.02, abs=1e-3)
-    with twin.lock:
-        assert twin.data.body("peg").xpos[2] < -0.9
-
-
-def test_a_scene_that_is_refused_leaves_everything_where_it_is(twin: TwinServer, robot: franky.Robot) -> None:
-    tool = twin.tcp_pose()
-    # across the fingers, which are open by 8 cm: along them it would fit in between
-    across = quat_of(Rotation.from_rotvec([0.0, 0.0, np.pi / 2]))
-    in_the_hand = Scene(objects={"peg": Pose(position_m=tool.position_m, quat_wxyz=across)}, goal_m=FAR_GOAL_M)
-    with pytest.raises(PlacementRefusedError, match=r"place of the peg .* is taken by robot0_"):
-        twin.place_objects(in_the_hand)
-    twin.wait(0.3)
-    _, poses = twin.object_poses()
-    assert list(poses) == ["cube"]
-    assert poses["cube"].position_m == pytest.approx([0.5, 0.25, 0.02], abs=1e-3)
-
-
-def test_a_scene_is_cleared_even_of_what_the_hand_holds(
-    twin: TwinServer, robot: franky.Robot, gripper: franky.Gripper
-) -> None:
-    cube_m = np.array([0.6, -0.05, 0.02])
-    twin.place_objects(cube_at(*cube_m), marker="disc")
-    gripper.open(0.1)
-    go(robot, cube_m + np.array([0, 0, 0.1]))
-    go(robot, cube_m)
-    assert gripper.grasp(0.0, 0.1, 40.0, epsilon_inner=0.08, epsilon_outer=0.08)
-    with pytest.raises(PlacementRefusedError, match="arm touches the cube"):
-        twin.place_objects(cube_at(0.5, 0.25))
-    twin.clear_objects()
-    _, poses = twin.object_poses()
-    assert poses == {}
-    eventually(lambda: twin.hand_width() < 0.002, "fingers that close on nothing")
-    assert twin.seen().bodies["goal_disc"].position_m[2] < 0.0
-    twin.place_objects(cube_at(0.5, 0.25))
-    assert twin.object_pose("cube").position_m == pytest.approx([0.5, 0.25, 0.02], abs=1e-3)
-
-
-def test_grasped_peg_is_lifted_and_weighs_what_it_weighs(
-    twin: TwinServer, robot: franky.Robot, gripper: franky.Gripper
-) -> None:
-    scene = sample_scene(get_task("lift_peg_upright"), 5)
-    twin.place_objects(scene)
-    gripper.open(0.1)
-    peg_m = scene.objects["peg"].position_m
-    go(robot, peg_m + np.array([0, 0, 0.1]))
-    go(robot, peg_m)
-    assert gripper.grasp(0.0, 0.1, 40.0, epsilon_inner=0.08, epsilon_outer=0.08)
-    assert twin.hand_width() == pytest.approx(0.05, abs=1e-3)  # twice a half width of 0.025
-    with pytest.raises(PlacementRefusedError, match=r"arm touches the peg.*open the hand"):
-        twin.place_objects(cube_at(0.5, 0.25))
-    go(robot, peg_m + np.array([0, 0, 0.15]))
-    twin.wait(1.0)
-    assert twin.object_pose("peg").position_m[2] - peg_m[2] == pytest.approx(0.15, abs=2e-3)
-    # 0.6 kg * 9.81 m/s2 = 5.89 N
-    assert np.array(robot.state.O_F_ext_hat_K)[2] == pytest.approx(-5.89, abs=0.3)
-    gripper.open(0.1)
-    eventually(lambda: twin.object_pose("peg").position_m[2] < 0.03, "the released peg falls")
-
-
-def test_placing_into_arm_or_table_is_refused(twin: TwinServer, robot: franky.Robot) -> None:
-    before = twin.object_pose("cube").position_m
-    finger_m = twin.tcp_pose().position_m + np.array([0.0, twin.hand_width() / 2 + 0.005, 0.0])
-    with pytest.raises(PlacementRefusedError, match=r"taken by robot0_.*finger"):
-        twin.place_objects(cube_at(*finger_m))
-    with pytest.raises(PlacementRefusedError, match=r"taken by world \(10.0 mm overlap, 1 mm allowed\)"):
-        twin.place_objects(cube_at(0.5, 0.2, z_m=0.01))
-    assert twin.object_pose("cube").position_m == pytest.approx(before, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("scene", "marker", "message"),
-    [
-        (Scene(objects={"ball": cube_at(0.5, 0.2).objects["cube"]}, goal_m=FAR_GOAL_M), None, "no object 'ball'"),
-        (cube_at(float("nan"), 0.2), None, "must be finite"),
-        (cube_at(0.5, 0.2), "cross", "no marker 'cross'"),
-    ],
-)
-def test_bad_scenes_are_refused(twin: TwinServer, scene: Scene, marker: str | None, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        twin.place_objects(scene, marker=marker)
 
 
 def test_push_moves_the_cube(twin: TwinServer, robot: franky.Robot) -> None:

@@ -25,9 +25,10 @@ from vlajs.nodes.twin_messages import BODIES_TOPIC, TRUE_JOINTS_TOPIC, bodies_me
 from vlajs.policy.contract import BASE_FRAME
 from vlajs.policy.runner import object_topic
 from vlajs.tasks import get_task, sample_scene
+from vlajs.twin.config import TwinConfig
 from vlajs.twin.scene import MARKER_OF_TASK, OBJECT_NAMES, SceneConfig, require_objects
 from vlajs.twin.seen import SeenState
-from vlajs.twin.server import PlacementRefusedError, TwinConfig, TwinServer
+from vlajs.twin.server import TwinServer
 from vlajs_msgs.srv import ResetScene
 
 ANY_ADDRESS = "auto"
@@ -220,7 +221,7 @@ class TwinNode(LifecycleNode):
             require_objects(task, twin.config.scene)
             scene = sample_scene(task, request.seed)
             twin.place_objects(scene, marker=MARKER_OF_TASK[task.name])
-        except (ValueError, PlacementRefusedError) as refusal:
+        except ValueError as refusal:
             response.success = False
             response.message = str(refusal)
             return response

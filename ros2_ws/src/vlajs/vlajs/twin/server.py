@@ -18,28 +18,15 @@ from vlajs.geometry import FloatArray, Pose, quat_of
 from vlajs.tasks import Scene
 from vlajs.twin.arm import TICK_S
 from vlajs.twin.config import TwinConfig
-from vlajs.twin.placement import bring_out, place_object, placement_refusal, put_away
+from vlajs.twin.placement import Tabletop
 from vlajs.twin.reflex import ExternalForceEstimator, FaultMonitor
-from vlajs.twin.scene import (
-    FIRST_OBJECT,
-    HIDDEN_Z_M,
-    MARKER_NAMES,
-    OBJECT_NAMES,
-    TCP_SITE,
-    body_name,
-    build_world,
-)
+from vlajs.twin.scene import OBJECT_NAMES, TCP_SITE, body_name, build_world
 from vlajs.twin.seen import SeenState
 from vlajs.twin.wire import TwinRobotServer, check_franky_sim_version
 
 _MAX_DEBT_S = 0.02
 _ADDRESS_ATTEMPTS = 50
 _RATE_WINDOW_S = 1.0
-_UPRIGHT_WXYZ = np.array([1.0, 0.0, 0.0, 0.0])
-
-
-class PlacementRefusedError(ValueError):
-    """The scene cannot be set now; the message says what is in the way and what to do."""
 
 
 @dataclass
@@ -81,13 +68,12 @@ class TwinServer:
         self._dropped_s = 0.0
         self._pushes: list[_Push] = []
         self._rate_marks: deque[tuple[float, int]] = deque()
-        self._present: frozenset[str] = frozenset()
         self._snapshot: tuple[int, FloatArray, FloatArray, FloatArray, frozenset[str]] = (
             0,
             np.zeros(0),
             np.zeros(0),
             np.zeros(0),
-            self._present,
+            frozenset(),
         )
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -107,12 +93,10 @@ class TwinServer:
         self._tcp_site = model.site(TCP_SITE).id
         self._scratch = mujoco.MjData(model)
         self._scratch_lock = threading.Lock()
-        self._object_qpos = {name: int(model.joint(f"{name}_joint").qposadr[0]) for name in OBJECT_NAMES}
+        self._table = Tabletop(model, self.data)
         self._robot_server.estimator = ExternalForceEstimator(
             model, self._arm._dof_addrs, self._tcp_site, self.config.reflex.estimate_time_constant_s
         )
-        self._markers = {name: int(model.body(f"goal_{name}").mocapid[0]) for name in MARKER_NAMES}
-        self._let_be_present(frozenset({FIRST_OBJECT}))
         self._take_snapshot()
         self._thread = threading.Thread(target=self._run, name="twin", daemon=True)
         self._thread.start()
@@ -202,19 +186,16 @@ class TwinServer:
     def object_poses(self) -> tuple[float, dict[str, Pose]]:
         """Robot time in seconds and, from the same tick, the pose in ``panda_link0`` of every object that is there."""
         ticks, qpos, _, _, present = self._snapshot
-        return ticks * TICK_S, self._poses_in(qpos, present)
+        return ticks * TICK_S, self._table.object_poses(qpos, present)
 
     def seen(self) -> SeenState:
         """Arm, fingers, the objects that are there and goal markers, all of the last finished tick."""
         ticks, qpos, _, markers_m, present = self._snapshot
-        bodies = self._poses_in(qpos, present)
-        for name, mocap in self._markers.items():
-            bodies[f"goal_{name}"] = Pose(position_m=markers_m[mocap], quat_wxyz=_UPRIGHT_WXYZ)
         return SeenState(
             stamp_ns=ticks * round(TICK_S * 1e9),
             joints_rad=qpos[self._arm._qpos_addrs],
             fingers_m=qpos[self._arm._finger_qpos_addrs],
-            bodies=bodies,
+            bodies=self._table.object_poses(qpos, present) | self._table.marker_poses(markers_m),
         )
 
     def object_pose(self, name: str) -> Pose:
@@ -270,30 +251,14 @@ class TwinServer:
             PlacementRefusedError: the hand touches an object, or something is in a new place.
             ValueError: unknown object or marker, or a pose that is not finite.
         """
-        if marker is not None and marker not in MARKER_NAMES:
-            raise ValueError(f"no marker {marker!r}: markers are {', '.join(MARKER_NAMES)}")
-        for name, pose in scene.objects.items():
-            if name not in self._object_qpos:
-                raise ValueError(f"no object {name!r}: objects are {', '.join(self._object_qpos)}")
-            if not pose.is_finite():
-                raise ValueError(f"pose of {name!r} is {pose}: numbers must be finite, the quaternion of unit norm")
         with self.lock, self._scratch_lock:
-            reason = placement_refusal(self.model, self.data, self._scratch, scene.objects)
-            if reason is not None:
-                raise PlacementRefusedError(reason)
-            self._let_be_present(frozenset(scene.objects))
-            for name, pose in scene.objects.items():
-                place_object(self.model, self.data, name, pose)
-            for name in MARKER_NAMES:
-                self.data.mocap_pos[self._markers[name]] = scene.goal_m if name == marker else (0.0, 0.0, HIDDEN_Z_M)
+            self._table.place(self.data, self._scratch, scene, marker)
             self._take_snapshot()
 
     def clear_objects(self) -> None:
         """Put every object away, whatever holds it, and every goal marker."""
         with self.lock:
-            self._let_be_present(frozenset())
-            for mocap in self._markers.values():
-                self.data.mocap_pos[mocap] = (0.0, 0.0, HIDDEN_Z_M)
+            self._table.clear(self.data)
             self._take_snapshot()
 
     def apply_force(self, name: str, newton: FloatArray, seconds: float) -> None:
@@ -311,8 +276,9 @@ class TwinServer:
         if force_n.shape != (3,) or not np.all(np.isfinite(force_n)) or not 0.0 < seconds < np.inf:
             raise ValueError(f"force {newton} N for {seconds} s: three finite numbers and a time above 0 are needed")
         body = self.model.body(body_name(name)).id
-        if name in OBJECT_NAMES and name not in self._present:
-            raise ValueError(f"no {name} is there to push: the scene has {', '.join(self._present) or 'no object'}")
+        present = self._table.present
+        if name in OBJECT_NAMES and name not in present:
+            raise ValueError(f"no {name} is there to push: the scene has {', '.join(present) or 'no object'}")
         with self.lock:
             self._pushes.append(_Push(body, force_n, max(1, round(seconds / TICK_S))))
 
@@ -391,28 +357,9 @@ class TwinServer:
             while now_s - self._rate_marks[0][0] > _RATE_WINDOW_S and len(self._rate_marks) > 2:
                 self._rate_marks.popleft()
 
-    def _let_be_present(self, names: frozenset[str]) -> None:
-        for name in OBJECT_NAMES:
-            if name in names:
-                bring_out(self.model, name)
-            else:
-                put_away(self.model, self.data, name)
-        self._present = names
-
     def _take_snapshot(self) -> None:
         data = self.data
-        self._snapshot = (self._ticks, data.qpos.copy(), data.qvel.copy(), data.mocap_pos.copy(), self._present)
-
-    def _poses_in(self, qpos: FloatArray, present: frozenset[str]) -> dict[str, Pose]:
-        poses = {}
-        for name, start in self._object_qpos.items():
-            if name not in present:
-                continue
-            quat = qpos[start + 3 : start + 7]
-            poses[name] = Pose(
-                position_m=qpos[start : start + 3].copy(), quat_wxyz=quat * (1.0 if quat[0] >= 0 else -1.0)
-            )
-        return poses
+        self._snapshot = (self._ticks, data.qpos.copy(), data.qvel.copy(), data.mocap_pos.copy(), self._table.present)
 
     def _push(self, data: mujoco.MjData) -> None:
         if not self._pushes and not np.any(data.xfrc_applied):
