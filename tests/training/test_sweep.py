@@ -96,8 +96,9 @@ def test_a_run_works_in_the_sweeps_folder_wherever_its_worker_was_started(tmp_pa
     assert f"in {tmp_path}" in log.read_text()
 
 
-def test_sweeps_and_comparisons_load_no_simulator() -> None:
-    code = "import sys, vlajs_training.sweep, vlajs_training.compare; print('mani_skill' in sys.modules)"
+def test_sweeps_comparisons_and_trainings_own_process_load_no_simulator() -> None:
+    imports = "import sys, vlajs_training.sweep, vlajs_training.compare, vlajs_training.train"
+    code = f"{imports}; print('mani_skill' in sys.modules or 'sapien' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "False\n"
 

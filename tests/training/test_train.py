@@ -335,7 +335,7 @@ def test_a_run_ends_with_a_report_on_stock_maniskill_and_a_film(
     tmp_path: Path, teachers: Teachers, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filmed: list[Path] = []
-    monkeypatch.setattr(train, "record_policy", lambda bundle, path, **_: filmed.append(path))
+    monkeypatch.setattr("vlajs_training.video.record_policy", lambda bundle, path, **_: filmed.append(path))
     evaluated: list[int] = []
 
     def evaluate(bundle: object, settings: EvaluateConfig) -> Evaluation:

@@ -15,13 +15,12 @@ from vlajs_training import bodies
 from vlajs_training.controller import DeployArmController, DeployHandController
 from vlajs_training.randomisation import STOCK, Randomisation
 from vlajs_training.sensing import DelayLine, Sensing, draw_steps
-from vlajs_training.simulation import make_simulation, partial_reset, reset_all
+from vlajs_training.simulation import Backend, partial_reset, reset_all
 from vlajs_training.simulation.vector import StepResult
 from vlajs_training.simulation.visible import visible_state
+from vlajs_training.task_simulation import make_task_simulation
 from vlajs_training.tasks import get_definition
 from vlajs_training.tasks.terms import BatchPose, BatchState, assemble
-
-Backend = Literal["batched_cpu", "stock_cpu", "cuda"]
 
 REFLEX_N = 20.0
 """A fingertip pressed on from below by more than this has landed on an object: mostly 40 to 160 N where one does, at
@@ -97,13 +96,11 @@ class TaskEnvironment:
         self._reflexes_from_success = reflexes_from_success
         self._skill = self._best_skill = 0.0
         self.response = response
-        self.simulation = make_simulation(
-            self.definition.maniskill_id,
+        self.simulation = make_task_simulation(
+            self.definition,
             num_envs=num_envs,
             backend=backend,
-            control_mode=self.definition.control_mode,
             reward_mode=self.definition.maniskill_reward,
-            obs_mode="none",
             robot_init_qpos_noise=randomisation.initial_joint_noise_rad,
             render_backend=render_backend,
             render_mode=None if render_backend == "none" else "rgb_array",

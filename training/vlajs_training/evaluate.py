@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
@@ -19,12 +20,18 @@ from tqdm import tqdm
 from vlajs.policy.bundle import PolicyBundle, load_bundle
 from vlajs.policy.contract import ContractError
 from vlajs.policy.response import ControllerResponse
-from vlajs_training.environment import Backend, TaskEnvironment
 from vlajs_training.randomisation import Randomisation, get_randomisation
 from vlajs_training.responses import TWIN_RESPONSE
+from vlajs_training.simulation import Backend
 from vlajs_training.simulation.parallel import ParallelVectorEnv, WorkerError
 from vlajs_training.simulation.vector import VectorEnv
 from vlajs_training.tasks import get_definition
+
+if TYPE_CHECKING:
+    from vlajs_training.environment import TaskEnvironment
+
+SIMULATOR = "vlajs_training.environment"
+"""What worker processes need of :func:`make_environment`; their parent, which does not, starts ten seconds sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +136,10 @@ def make_environment(
     end_at_success: bool,
     random_ages: bool = False,
     reflexes_from_success: float | None = None,
-) -> TaskEnvironment:
+) -> "TaskEnvironment":
     """Factory for worker processes."""
+    from vlajs_training.environment import TaskEnvironment
+
     return TaskEnvironment(
         task,
         reward=reward,
@@ -171,7 +180,7 @@ def evaluate_bundle(bundle: PolicyBundle, config: EvaluateConfig) -> Evaluation:
         end_at_success=False,
         reflexes_from_success=0.0,
     )
-    env = ParallelVectorEnv(factory, config.workers)
+    env = ParallelVectorEnv(factory, config.workers, preload=SIMULATOR)
     try:
         with tqdm(total=config.episodes, desc=f"evaluate {bundle.contract.task}", unit="ep", file=sys.stderr) as bar:
             return run_episodes(

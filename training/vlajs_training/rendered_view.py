@@ -17,9 +17,10 @@ from scipy.ndimage import gaussian_filter
 
 from vlajs.tasks import BASE_IN_WORLD_M
 from vlajs_training.camera_view import CameraView, Picture
-from vlajs_training.simulation import make_simulation, reset_all
+from vlajs_training.simulation import reset_all
 from vlajs_training.simulation.headless import renderer_available
 from vlajs_training.simulation.visible import show
+from vlajs_training.task_simulation import make_task_simulation
 from vlajs_training.tasks import TaskDefinition
 
 NO_RENDERER = (
@@ -155,13 +156,11 @@ class RenderedView:
             raise RenderError(NO_RENDERER)
         self.camera = camera
         self._look_at: Callable[..., Any] = sapien_utils.look_at
-        self.simulation = make_simulation(
-            definition.maniskill_id,
+        self.simulation = make_task_simulation(
+            definition,
             num_envs=1,
             backend="stock_cpu",
-            control_mode=definition.control_mode,
             reward_mode="none",
-            obs_mode="none",
             render_backend=device or ("gpu" if torch.cuda.is_available() else "cpu"),
             render_mode="rgb_array",
             human_render_camera_configs={

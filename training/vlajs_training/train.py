@@ -17,7 +17,6 @@ from vlajs_training.run_folder import StorageError
 from vlajs_training.simulation.parallel import WorkerError
 from vlajs_training.train_config import TrainConfig
 from vlajs_training.trainer import Trainer
-from vlajs_training.video import record_policy
 
 
 def report(config: TrainConfig) -> Evaluation:
@@ -63,6 +62,8 @@ def _train(config: TrainConfig) -> None:
 
 def film(config: TrainConfig) -> None:
     """Write a video of the chosen bundle beside it, where something renders; what hinders it is said, never raised."""
+    from vlajs_training.video import record_policy  # with the simulator, which training's own process does not load
+
     video = record_policy(
         load_bundle(config.bundle_path),
         config.bundle_path.with_suffix(".mp4"),

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from vlajs.policy.bundle import save_bundle
 from vlajs.policy.response import ControllerResponse
 from vlajs_training.distributed import join_processes
-from vlajs_training.evaluate import Evaluation, make_environment, run_episodes
+from vlajs_training.evaluate import SIMULATOR, Evaluation, make_environment, run_episodes
 from vlajs_training.export import environment_facts, to_bundle
 from vlajs_training.guidance import METHODS, Guide, deactivation_reward
 from vlajs_training.ppo import PPO, Rollout
@@ -67,7 +67,7 @@ def make_vector_env(
     )
     if device.type == "cuda":
         return factory(0)
-    return ParallelVectorEnv(factory, config.workers)
+    return ParallelVectorEnv(factory, config.workers, preload=SIMULATOR)
 
 
 def stream_seed(seed: int, rank: int, purpose: int) -> int:

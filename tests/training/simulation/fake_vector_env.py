@@ -89,11 +89,13 @@ def make_uneven(index: int) -> FakeVectorEnv:
 
 
 class ShowsProcesses(FakeVectorEnv):
-    """Shows which process imported this module, and which it runs in."""
+    """Shows which processes imported this module and what it needs, and which it runs in."""
 
     def visible_state(self, env_idx: np.ndarray) -> np.ndarray:
-        """A row (process id, process id) for each; float32 holds them exactly."""
-        return np.array([(IMPORTED_BY, os.getpid())] * len(env_idx), np.float32)
+        """A row of three process ids for each; float32 holds them exactly."""
+        import needed_late
+
+        return np.array([(IMPORTED_BY, needed_late.IMPORTED_BY, os.getpid())] * len(env_idx), np.float32)
 
 
 def make_showing_processes(index: int) -> ShowsProcesses:

@@ -10,8 +10,9 @@ from vlajs.policy.response import ControllerResponse
 from vlajs_training.environment import TaskEnvironment
 from vlajs_training.randomisation import get_randomisation
 from vlajs_training.responses import TWIN_RESPONSE
-from vlajs_training.simulation import make_simulation, reset_all
+from vlajs_training.simulation import reset_all
 from vlajs_training.simulation.visible import show, visible_state
+from vlajs_training.task_simulation import make_task_simulation
 
 
 def environment(task: str) -> TaskEnvironment:
@@ -43,10 +44,7 @@ def test_a_stock_scene_takes_on_the_state_of_one_of_several() -> None:
     world = np.array([-0.615, 0.0, 0.0])
     np.testing.assert_allclose(states[0, 9:12], state.cube_position_m[2].numpy() + world, atol=1e-6)
     np.testing.assert_allclose(states[1, 16:19], state.goal_m[0].numpy() + world, atol=1e-6)
-    definition = env.definition
-    stock = make_simulation(
-        definition.maniskill_id, num_envs=1, backend="stock_cpu", control_mode=definition.control_mode, obs_mode="none"
-    )
+    stock = make_task_simulation(env.definition, num_envs=1, backend="stock_cpu")
     reset_all(stock, 7)
     show(stock, states[0])
     np.testing.assert_allclose(visible_state(stock, np.array([0]))[0], states[0], atol=1e-6)

@@ -16,7 +16,6 @@ from vlajs_training.mini_vla.dataset import load_demonstrations
 from vlajs_training.mini_vla.train import Cloner
 from vlajs_training.mini_vla.weights import save_weights
 from vlajs_training.tasks import get_definition
-from vlajs_training.teachers import vla as module
 from vlajs_training.teachers.factory import make_teacher
 from vlajs_training.teachers.seeing import BlankView, SeeingTeacher
 from vlajs_training.teachers.teacher import TeacherError
@@ -134,7 +133,7 @@ class Small(Numbers):
 
 
 def test_a_mini_vla_guides_with_what_it_answers_here(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RenderedView", Small)
+    monkeypatch.setattr("vlajs_training.rendered_view.RenderedView", Small)
     scenes = Scenes()
     made = make_teacher(
         "mini-vla", PUSH, num_envs=8, seed=1, vla=VlaTeacherConfig(weights=weights), scenes=lambda: scenes
@@ -167,7 +166,7 @@ def test_a_mini_vla_guides_with_what_it_answers_here(weights: Path, monkeypatch:
 
 
 def test_a_server_guides_and_its_failures_cost_guidance_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RenderedView", Numbers)
+    monkeypatch.setattr("vlajs_training.rendered_view.RenderedView", Numbers)
     model = MeanModel()
     with serving(lambda: model) as server:
         made = make_teacher("vlajs", PUSH, num_envs=8, seed=1, vla=VlaTeacherConfig(url=server.url), scenes=Scenes)

@@ -72,6 +72,8 @@ class ParallelVectorEnv:
         factory: called in each worker with the worker's index, returns that worker's `VectorEnv`. Must be picklable
             (a function of a module, or a `functools.partial` of one).
         num_workers: number of processes; each uses one torch thread.
+        preload: name of a module that the factory imports (a simulator: ten seconds of imports), to do that once and
+            not in each worker. The first environments of a process decide: its server is started with them.
         timeout_s: longest wait for any answer. A worker silent for longer counts as lost.
     Raises:
         ValueError: no workers, or workers whose sizes differ.
@@ -79,7 +81,14 @@ class ParallelVectorEnv:
             ended then, here and in every method.
     """
 
-    def __init__(self, factory: Callable[[int], VectorEnv], num_workers: int, *, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        factory: Callable[[int], VectorEnv],
+        num_workers: int,
+        *,
+        preload: str | None = None,
+        timeout_s: float = 300.0,
+    ) -> None:
         if num_workers < 1:
             raise ValueError(f"num_workers={num_workers}: at least one worker process is needed.")
         self._timeout_s = timeout_s
@@ -88,9 +97,7 @@ class ParallelVectorEnv:
         self._processes: list[Any] = []
         self._arrays: SharedArrays | None = None
         context = multiprocessing.get_context("forkserver")
-        # What the factory needs (a simulator: ten seconds of imports) is imported once, not by each worker. The first
-        # environments of a process decide: its server is started with them.
-        context.set_forkserver_preload([_module_of(factory)])
+        context.set_forkserver_preload([_module_of(factory), *([preload] if preload else [])])
         try:
             for index in range(num_workers):
                 here, there = context.Pipe()

@@ -1,8 +1,5 @@
-"""The tasks that can be trained, one file each."""
+"""The tasks that can be trained, one file each. No simulator is loaded: that takes ten seconds."""
 
-import mani_skill.envs  # noqa: F401 - first: its agents and scenes import each other in this order only
-
-from vlajs_training.controller import register_control_mode
 from vlajs_training.tasks.definition import ProtocolName, RewardName, TaskDefinition, select
 from vlajs_training.tasks.lift_peg_upright import LIFT_PEG_UPRIGHT
 from vlajs_training.tasks.peg_insertion_side import PEG_INSERTION_SIDE
@@ -20,7 +17,7 @@ DEFINITIONS: dict[str, TaskDefinition] = {definition.task.name: definition for d
 
 
 def get_definition(name: str, *, reward: str = "dense", protocol: str = "standard") -> TaskDefinition:
-    """The task of that name, its control mode registered with ManiSkill.
+    """The task of that name.
 
     Args:
         name: of a task.
@@ -32,6 +29,4 @@ def get_definition(name: str, *, reward: str = "dense", protocol: str = "standar
     """
     if name not in DEFINITIONS:
         raise ValueError(f"unknown task {name!r}: known tasks are {', '.join(sorted(DEFINITIONS))}")
-    definition = select(DEFINITIONS[name], reward, protocol)
-    register_control_mode(definition.control_mode, definition.action)
-    return definition
+    return select(DEFINITIONS[name], reward, protocol)

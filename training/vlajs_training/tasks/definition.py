@@ -1,16 +1,20 @@
 """What makes a ManiSkill environment one of our tasks: observation terms, action contract, horizon, reward."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from mani_skill.envs.sapien_env import BaseEnv
-from mani_skill.utils.structs import Actor, Pose
 
 from vlajs.policy.contract import ActionContract, Contract, GripperContract, Network, terms
 from vlajs.tasks import Task
 from vlajs_training.tasks.terms import BatchState
+
+if TYPE_CHECKING:
+    from mani_skill.envs.sapien_env import BaseEnv
+    from mani_skill.utils.structs import Actor, Pose
 
 RewardName = Literal["dense", "sub_optimal"]
 ProtocolName = Literal["standard", "long"]

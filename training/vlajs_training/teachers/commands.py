@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vlajs.files import write_atomically
 from vlajs.policy.response import ControllerResponse
-from vlajs_training.evaluate import make_environment, wilson95
+from vlajs_training.evaluate import SIMULATOR, make_environment, wilson95
 from vlajs_training.randomisation import get_randomisation
 from vlajs_training.responses import TWIN_RESPONSE
 from vlajs_training.simulation.parallel import ParallelVectorEnv
@@ -59,7 +59,7 @@ class Simulation:
             backend="batched_cpu",
             end_at_success=True,
         )
-        return ParallelVectorEnv(factory, self.workers)
+        return ParallelVectorEnv(factory, self.workers, preload=SIMULATOR)
 
 
 @dataclass(frozen=True, kw_only=True)

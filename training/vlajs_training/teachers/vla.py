@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlajs.vla.client import VlaClient
-from vlajs_training.rendered_view import RenderedView
 from vlajs_training.tasks import TaskDefinition
 from vlajs_training.teachers.seeing import Scenes, SeeingTeacher
 from vlajs_training.teachers.teacher import BASE_DELTA, TeacherDescription
@@ -36,6 +35,7 @@ def make_mini_vla_teacher(
     """
     from vlajs_training.mini_vla.evaluate import describe
     from vlajs_training.mini_vla.model import load_model
+    from vlajs_training.rendered_view import RenderedView  # loads the simulator: ten seconds
 
     config.check("mini-vla")
     model, task = load_model(Path(config.weights or "")), definition.task.name
@@ -74,6 +74,8 @@ def make_network_teacher(
         VlaError: the server does not answer.
         RenderError: nothing renders here.
     """
+    from vlajs_training.rendered_view import RenderedView  # with the simulator, as above
+
     config.check(backend)
     client = VlaClient(config.client(backend))
     description = client.describe()
