@@ -94,7 +94,14 @@ def run(
         raise ValueError(f"--condition {condition} changes what the camera sees: give --pose-source camera")
     arguments = launch_arguments(launch, launch_args, baseline)
     header, contract = _plan_session(task, checkpoint, trials, seed, arm, baseline)
-    header = dataclasses.replace(header, launch=launch, record=record, pose_source=pose_source, condition=condition)
+    header = dataclasses.replace(
+        header,
+        launch=launch,
+        record=record,
+        pose_source=pose_source,
+        condition=condition,
+        launch_args=list(launch_args),
+    )
     folder = folder or _new_folder(header)
     with SessionFolder.create(folder, header) as session:
         return _run(session, header.checkpoint, contract, launch, arguments)
@@ -112,10 +119,12 @@ def resume(
         folder: of the session.
         checkpoint: where the policy bundle is now, if it moved; it must be the same file.
         launch: as for `run`; by default as the session began.
-        launch_args: as for `run`.
+        launch_args: as for `run`; by default those the session began with.
     """
     begun = read_session(folder).header
     launch = launch or begun.launch
+    if launch == begun.launch:
+        launch_args = launch_args or tuple(begun.launch_args)
     arguments = launch_arguments(launch, launch_args, begun.compares)
     scenes = begun.trials // (2 if begun.compares else 1)
     header, contract = _plan_session(

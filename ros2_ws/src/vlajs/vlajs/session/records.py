@@ -115,6 +115,7 @@ class SessionHeader:
         plan: :func:`vlajs.session.plan.plan_record`.
         pose_source: of the policy's object poses; the session itself judges by the truth on the twin.
         condition: by which every trial is disturbed, of :data:`vlajs.session.conditions.CONDITIONS`.
+        launch_args: ``key:=value`` words for what the session starts, such as the twin's pace.
         versions: of the packages that matter, as installed.
         started_utc: ISO 8601.
     """
@@ -130,6 +131,7 @@ class SessionHeader:
     record: bool = True
     pose_source: PoseSource = "truth"
     condition: str = "undisturbed"
+    launch_args: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     started_utc: str = ""
