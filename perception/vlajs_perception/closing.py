@@ -1,8 +1,8 @@
 """What closing fingers do to the object between them, however old the last image is.
 
 A hand that is told to close begins late, and the tool often still comes down meanwhile: until a finger touches it, the
-object stays where it is. Then the fingers push it to the middle and turn it flush, and once both touch it goes with the
-tool, but not into the table. Where tool and fingers have been since the last image is known.
+object stays where it is. Then the fingers push it to the middle and turn it flush, and once both touch it and have come
+to rest it goes with the tool, but not into the table. Where tool and fingers have been since the last image is known.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class InHand:
 
     Attributes:
         pose: of the object, in ``panda_link0``.
-        grasp: how it lies in the gripper; None until both fingers touch it, and after they have let go of it.
+        grasp: how it lies in the gripper; None until both fingers rest on it, and after they have let go of it.
         dropped: whether they have.
     """
 
@@ -97,7 +97,8 @@ def _taken(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: Gr
         return in_hand
     if width_m is not None:
         pose = _squeezed(pose, model, tool, width_m)
-    if not (moment.gripper.grasped or _touched(pose, model, moment, settings)):
+    touched = _touched(pose, model, moment, settings) and _resting(moment, settings)
+    if not (moment.gripper.grasped or touched):
         return replace(in_hand, pose=pose)
     return InHand(pose=pose, grasp=grasp_of(pose, tool, settings=settings.held))
 
@@ -108,6 +109,12 @@ def _fallen(pose: Estimate, model: ObjectModel, table_m: float) -> Estimate:
     roughly = np.diag([_DROPPED_STD_M**2] * 3 + [_DROPPED_STD_RAD**2] * 3)
     position_m = np.array([*pose.position_m[:2], table_m + half_height_m])
     return replace(pose, position_m=position_m, covariance=pose.covariance + roughly)
+
+
+def _resting(moment: HandMoment, settings: GraspSettings) -> bool:
+    """Whether the fingers no longer come together; so taken where their speed is not known."""
+    speed_m_s = moment.gripper.closing_m_s
+    return speed_m_s is None or speed_m_s < settings.resting_m_s
 
 
 def _touched(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:

@@ -20,12 +20,14 @@ class Gripper:
         grasped: it has closed on something.
         closed: its fingers are together, with nothing between them.
         width_m: distance of its fingers; None if that is not known.
+        closing_m_s: how fast that becomes less; None if it is not known.
     """
 
     closing: bool = False
     grasped: bool = False
     closed: bool = False
     width_m: float | None = None
+    closing_m_s: float | None = None
 
     @property
     def grips(self) -> bool:
@@ -110,16 +112,19 @@ class ToolHistory:
 
     def gripper_at(self, stamp_ns: int) -> Gripper:
         """What the hand did at a time: what it was last said to do before, its width between that and what was said
-        next; open if that is not known."""
+        next, its speed there, or of late where nothing was said since; open if that is not known."""
         before = [item for item in self._grippers if item[0] <= stamp_ns]
         after = next((item for item in self._grippers if item[0] > stamp_ns), None)
         if not before:
             return Gripper()
         said_ns, said = before[-1]
-        if after is None or said.width_m is None or after[1].width_m is None:
+        if after is None or after[1].width_m is None:
+            return said if len(before) < 2 else replace(said, closing_m_s=_closing_m_s(before[-2], before[-1]))
+        if said.width_m is None:
             return said
         share = (stamp_ns - said_ns) / (after[0] - said_ns)
-        return replace(said, width_m=(1 - share) * said.width_m + share * after[1].width_m)
+        width_m = (1 - share) * said.width_m + share * after[1].width_m
+        return replace(said, width_m=width_m, closing_m_s=_closing_m_s(before[-1], after))
 
     def moments(self, from_ns: int, to_ns: int) -> list[HandMoment]:
         """Tool and hand after one time and up to another, in order, about 10 ms apart; the last is of ``to_ns``, if it
@@ -132,6 +137,14 @@ class ToolHistory:
         return [
             HandMoment(tool_in_base=tool, gripper=self.gripper_at(at_ns)) for at_ns, tool in poses if tool is not None
         ]
+
+
+def _closing_m_s(before: tuple[int, Gripper], after: tuple[int, Gripper]) -> float | None:
+    """How fast the fingers came together between two times; None where a width is not known."""
+    widths_m = before[1].width_m, after[1].width_m
+    if widths_m[0] is None or widths_m[1] is None:
+        return None
+    return (widths_m[0] - widths_m[1]) / ((after[0] - before[0]) * 1e-9)
 
 
 def _between(before: FloatArray, after: FloatArray, share: float) -> FloatArray:

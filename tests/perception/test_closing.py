@@ -11,7 +11,7 @@ from vlajs_perception.closing import InHand, follow, may_hold
 from vlajs_perception.estimate import Estimate
 from vlajs_perception.estimator_settings import EstimatorSettings
 from vlajs_perception.objects import cube, peg
-from vlajs_perception.rigid import matrix_of, quat_of
+from vlajs_perception.rigid import exp, matrix_of, quat_of
 from vlajs_perception.symmetry import rotation_error_rad
 from vlajs_perception.tool_history import Gripper, HandMoment
 
@@ -88,6 +88,19 @@ def test_fingers_turn_it_flush() -> None:
         turned_rad.append(rotation_error_rad(found.pose.quat_wxyz, np.array([1.0, 0, 0, 0]), CUBE.symmetries_wxyz))
         assert found.grasp is not None
     assert turned_rad == pytest.approx([0.3, 0.15, 0.0, 0.0], abs=0.001)
+
+
+def test_fingers_slide_along_what_they_touch_until_they_come_to_rest() -> None:
+    # the tool leans by 0.12 rad about the peg's axis: across the fingers it is 50 (cos 0.12 + sin 0.12) = 55.6 mm wide
+    leaning = TOOL_DOWN @ exp(np.array([0.12, 0.0, 0.0]))
+    in_hand, drawn_back_mm = InHand(pose=lying(0.6, 0.0, 0.025)), []
+    for moved_mm, (width_m, closing_m_s) in enumerate(((0.056, 0.16), (0.054, 0.16), (0.053, 0.01), (0.053, 0.0))):
+        tool = pose([0.6 - 0.001 * moved_mm, 0.0, 0.025], leaning)
+        gripper = Gripper(closing=True, width_m=width_m, closing_m_s=closing_m_s)
+        in_hand = follow(in_hand, PEG, [HandMoment(tool_in_base=tool, gripper=gripper)], SETTINGS)
+        drawn_back_mm.append(1e3 * (0.6 - in_hand.pose.position_m[0]))
+    # touched all the time, held where 10 mm/s are left: from there on it goes with the tool
+    assert drawn_back_mm == pytest.approx([0.0, 0.0, 0.0, 1.0], abs=1e-6)
 
 
 def test_an_open_hand_lets_go_and_fingers_beyond_reach_touch_nothing() -> None:

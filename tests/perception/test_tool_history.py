@@ -52,8 +52,11 @@ def test_the_width_is_between_what_was_said_before_and_next() -> None:
     history.add_gripper(Gripper(closing=True, width_m=0.08), 100 * MS)
     history.add_gripper(Gripper(closing=True, width_m=0.06), 200 * MS)
     history.add_gripper(Gripper(grasped=True), 300 * MS)
-    assert history.gripper_at(150 * MS) == Gripper(closing=True, width_m=pytest.approx(0.07))
-    assert history.gripper_at(250 * MS) == Gripper(closing=True, width_m=0.06)  # nobody knows whereto
+    # 20 mm in 0.1 s
+    at_speed = pytest.approx(0.2)
+    assert history.gripper_at(150 * MS) == Gripper(closing=True, width_m=pytest.approx(0.07), closing_m_s=at_speed)
+    # nobody knows whereto: as before
+    assert history.gripper_at(250 * MS) == Gripper(closing=True, width_m=0.06, closing_m_s=at_speed)
     assert history.gripper_at(300 * MS) == Gripper(grasped=True)
 
 

@@ -109,7 +109,9 @@ class SceneConfig:
         fingertip_friction: rubber fingertips on wood or plastic.
         torsional_friction_m: resistance of a contact patch to spinning, about the patch's radius times friction.
         contact_time_s: time constant of a contact's spring; two simulation steps is the least MuJoCo accepts.
-        friction_stiffness_ratio: how much stiffer friction is than the normal direction; lets a grasp not creep.
+        friction_stiffness_ratio: how much stiffer friction is than the normal direction. MuJoCo's friction gives way
+            under any load, however hard fingers squeeze: with 10 a peg held 4 cm from its middle turns by 0.7 degrees a
+            second, with 100 by 0.07.
         front_camera: faces the robot from across the table.
         wrist_camera: on the hand, looks at the fingertips.
     """
@@ -122,7 +124,7 @@ class SceneConfig:
     fingertip_friction: float = 1.0
     torsional_friction_m: float = 0.005
     contact_time_s: float = 0.01
-    friction_stiffness_ratio: float = 10.0
+    friction_stiffness_ratio: float = 100.0
     front_camera: CameraConfig = field(
         default_factory=lambda: CameraConfig.looking(
             position_m=FRONT_POSITION_M, at_m=FRONT_AT_M, fovy_deg=FRONT_FOVY_DEG
