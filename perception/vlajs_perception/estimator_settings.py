@@ -151,8 +151,8 @@ class GraspSettings:
             on it is where tool and fingers leave it, not where it is seen.
         tip_m: how far beyond the tool's middle fingertips reach: what is further away they do not touch.
         touch_m: fingers that are no further apart than the object is wide, and this, both touch it.
-        resting_m_s: fingers that still come together faster than this slide along what they touch. A hand whose width is
-            read rarely seems to rest in between: then what it touches goes with it at once.
+        resting_m_s: fingers that still come together faster than this slide along what they touch. A hand whose width
+            is read rarely seems to rest in between: then what it touches goes with it at once.
         soft_m: fingers that are closer together than the object is wide, by more than this, do not hold it.
         slip_m: the detector's box may stick out of that of the held object by this, taken to the object's distance;
             about twice what a detector is off.
