@@ -97,8 +97,7 @@ def _taken(in_hand: InHand, model: ObjectModel, moment: HandMoment, settings: Gr
         return in_hand
     if width_m is not None:
         pose = _squeezed(pose, model, tool, width_m)
-    touched = _touched(pose, model, moment, settings) and _resting(moment, settings)
-    if not (moment.gripper.grasped or touched):
+    if not (moment.gripper.grasped or _closed_on(pose, model, moment, settings)):
         return replace(in_hand, pose=pose)
     return InHand(pose=pose, grasp=grasp_of(pose, tool, settings=settings.held))
 
@@ -111,10 +110,13 @@ def _fallen(pose: Estimate, model: ObjectModel, table_m: float) -> Estimate:
     return replace(pose, position_m=position_m, covariance=pose.covariance + roughly)
 
 
-def _resting(moment: HandMoment, settings: GraspSettings) -> bool:
-    """Whether the fingers no longer come together; so taken where their speed is not known."""
-    speed_m_s = moment.gripper.closing_m_s
-    return speed_m_s is None or speed_m_s < settings.resting_m_s
+def _closed_on(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:
+    """Whether the fingers have come to rest on it; where their speed is not known, whether both touch it."""
+    width_m, speed_m_s = moment.gripper.width_m, moment.gripper.closing_m_s
+    if width_m is None or speed_m_s is None:
+        return _touched(pose, model, moment, settings)
+    near = width_m <= _extent_m(pose, model, moment.tool_in_base) + settings.rest_m
+    return near and speed_m_s < settings.resting_m_s
 
 
 def _touched(pose: Estimate, model: ObjectModel, moment: HandMoment, settings: GraspSettings) -> bool:

@@ -153,6 +153,8 @@ class GraspSettings:
         touch_m: fingers that are no further apart than the object is wide, and this, both touch it.
         resting_m_s: fingers that still come together faster than this slide along what they touch. A hand whose width
             is read rarely seems to rest in between: then what it touches goes with it at once.
+        rest_m: fingers that rest no further apart than the object is wide, and this, have closed on it: it may lie
+            askew between them, which is not seen.
         soft_m: fingers that are closer together than the object is wide, by more than this, do not hold it.
         slip_m: the detector's box may stick out of that of the held object by this, taken to the object's distance;
             about twice what a detector is off.
@@ -167,12 +169,13 @@ class GraspSettings:
     tip_m: float = 0.009
     touch_m: float = 0.002
     resting_m_s: float = 0.04
+    rest_m: float = 0.006
     soft_m: float = 0.006
     slip_m: float = 0.025
     slip_images: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self, "reach_m", "tip_m", "touch_m", "resting_m_s", "soft_m", "slip_m")
+        _check_positive(self, "reach_m", "tip_m", "touch_m", "resting_m_s", "rest_m", "soft_m", "slip_m")
         if self.slip_images < 1:
             raise ValueError(f"slip_images is {self.slip_images}, at least 1")
 

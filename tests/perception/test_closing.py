@@ -103,6 +103,15 @@ def test_fingers_slide_along_what_they_touch_until_they_come_to_rest() -> None:
     assert drawn_back_mm == pytest.approx([0.0, 0.0, 0.0, 1.0], abs=1e-6)
 
 
+def test_fingers_that_rest_a_little_too_far_apart_have_closed_on_it_askew_but_not_those_that_have_not_begun() -> None:
+    resting = Gripper(closing=True, width_m=0.055, closing_m_s=0.0)
+    for width_m, held in ((0.055, True), (0.057, False), (0.08, False)):
+        tool = pose([0.6, 0.0, 0.025], TOOL_DOWN)
+        moment = HandMoment(tool_in_base=tool, gripper=replace(resting, width_m=width_m))
+        found = follow(InHand(pose=lying(0.6, 0.0, 0.025)), PEG, [moment], SETTINGS)
+        assert (found.grasp is not None) == held  # 50 mm, and 6
+
+
 def test_an_open_hand_lets_go_and_fingers_beyond_reach_touch_nothing() -> None:
     start = InHand(pose=lying(0.6, 0.01, 0.02))
     # told to open it still holds, until its fingers come apart: 2 mm are a touch; it is let go 30 mm up

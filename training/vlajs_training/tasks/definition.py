@@ -63,8 +63,8 @@ class TaskDefinition:
         goal: the goal marker's actor; None where the task has no goal position.
         landmarks: poses that are perceived like objects and belong to no free body, by name.
         half_sizes_m: (N, 3) by name, of the objects and landmarks whose size differs between episodes.
-        reflex_on: objects that a fingertip must not come down on, nor the hand press on something: an arm's reflex ends
-            such an episode.
+        reflex_on: objects that a fingertip must not come down on, nor the hand press on ManiSkill's table: an arm's
+            reflex ends such an episode.
         held: the object whose grasp the rewards need as ``info["is_grasped"]``, where ManiSkill does not give it.
         rebuild: whether a reset of all must build the scenes anew: shapes are drawn when they are built.
         reward: which reward the environment pays.
