@@ -16,6 +16,8 @@ SEED ?= 1
 
 # The variables a Python of this environment leaves to its children: another environment must not inherit them.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
+# Without byte code each process of a test would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -20,6 +20,9 @@ CHILD=
 BESIDE=
 # Both are left behind by a Python of another environment and would make this one load that one's libraries.
 unset _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONHOME
+# Where it is set, as in many images, nothing would ever keep its byte code: each process would compile torch and
+# ManiSkill anew, for ten seconds. The check of the imports writes it, once.
+unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '%s\n' "$*"; }
 
@@ -205,8 +208,8 @@ make_venv() {
 # pip_install MESSAGE CONSTRAINTS ARGUMENTS...
 pip_install() {
     local options=(--disable-pip-version-check -c "$ROOT/requirements/$2")
-    # Byte code of all 20,000 modules takes a minute; where Python can write it later, it does for those imported. The
-    # other profiles are those of images, which nobody writes to later.
+    # Byte code of all 20,000 modules takes a minute; that of those that are imported is written then. The other profiles
+    # are those of images, which nobody writes to later.
     [ "$PROFILE" != dev ] || options+=(--no-compile)
     run "$1" "$VENV/bin/python" -m pip install "${options[@]}" "${@:3}"
 }
