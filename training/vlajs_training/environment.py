@@ -24,7 +24,8 @@ from vlajs_training.tasks.terms import BatchPose, BatchState, assemble
 
 REFLEX_N = 20.0
 """A fingertip pressed on from below by more than this has landed on an object: mostly 40 to 160 N where one does, at
-most 6 N where it grasps. The bridge has the arm stop at 40 N (``collision_force_n``)."""
+most 6 N where it grasps. So has the palm, which a leaning hand brings down on a peg. The bridge has the arm stop at 40 N
+(``collision_force_n``)."""
 
 PRESS_N = 25.0
 """What is held stands on the table with its weight, 12 N at most; the table answers more where the arm presses it down
@@ -220,7 +221,7 @@ class TaskEnvironment:
         self.simulation.close()
 
     def _in_reflex(self) -> torch.Tensor:
-        """Whether (N,) a fingertip has come down on an object, or presses one on the table, which no arm survives."""
+        """Whether (N,) fingertip or palm has come down on an object, or presses one on the table: no arm survives it."""
         stopped = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         if self._reflexes_from_success is None or self._best_skill < self._reflexes_from_success:
             return stopped
@@ -228,8 +229,8 @@ class TaskEnvironment:
         agent, force_n = simulation.agent, simulation.scene.get_pairwise_contact_forces
         for name in self.definition.reflex_on:
             item = self.definition.objects[name](simulation)
-            for finger in (agent.finger1_link, agent.finger2_link):
-                stopped |= force_n(finger, item)[:, 2] > REFLEX_N
+            for part in (agent.finger1_link, agent.finger2_link, agent.robot.links_map["panda_hand"]):
+                stopped |= force_n(part, item)[:, 2] > REFLEX_N
             pressed = force_n(item, simulation.table_scene.table)[:, 2] > PRESS_N
             stopped |= pressed & agent.is_grasping(item)
         return stopped
