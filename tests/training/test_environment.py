@@ -146,6 +146,28 @@ def test_a_held_peg_that_is_pressed_on_the_table_ends_the_episode_as_a_failure()
     assert len(turn_the_peg(0.2)) == 44
 
 
+def lean_over_the_peg(lean: float) -> bool:
+    """Come down on a peg's middle with open fingers, the hand leaning along the peg; whether that is a reflex."""
+    env = make(task="lift_peg_upright", reflexes_from_success=0.0, end_at_success=False)
+    env.reset(3)
+    for decision in range(20):
+        state, action = env.state(), np.zeros((2, 7), np.float32)
+        wanted_m = state.peg_position_m.clone()
+        wanted_m[:, 2] = 0.022 if decision > 8 else 0.1
+        action[:, :3] = np.clip((wanted_m - state.tcp_position_m).numpy() / 0.03, -1.0, 1.0)
+        action[:, 4], action[:, 6] = lean if decision < 5 else 0.0, 1.0  # 0.1 rad each
+        if env.step(action).terminated[0]:
+            return True
+    return False
+
+
+def test_a_palm_that_comes_down_on_the_peg_ends_the_episode() -> None:
+    # it is 45 mm over the tool and 32 mm deep to either side: leaning by 0.5 rad its edge is
+    # 22 + 45 cos 0.5 - 32 sin 0.5 = 46 mm over the table, and the peg is 50 mm high
+    assert lean_over_the_peg(1.0)
+    assert not lean_over_the_peg(0.0)
+
+
 def test_reflexes_begin_once_enough_episodes_succeed() -> None:
     assert not any(come_down(make(), 0.05)[0])
     env = make(reflexes_from_success=0.5)

@@ -24,8 +24,8 @@ from vlajs_training.tasks.terms import BatchPose, BatchState, assemble
 
 REFLEX_N = 20.0
 """A fingertip pressed on from below by more than this has landed on an object: mostly 40 to 160 N where one does, at
-most 6 N where it grasps. So has the palm, which a leaning hand brings down on a peg. The bridge has the arm stop at 40 N
-(``collision_force_n``)."""
+most 6 N where it grasps. So has the palm, which a leaning hand brings down on a peg. The bridge has the arm stop at
+40 N (``collision_force_n``)."""
 
 PRESS_N = 25.0
 """What is held stands on the table with its weight, 12 N at most; the table answers more where the arm presses it down
@@ -221,7 +221,7 @@ class TaskEnvironment:
         self.simulation.close()
 
     def _in_reflex(self) -> torch.Tensor:
-        """Whether (N,) fingertip or palm has come down on an object, or presses one on the table: no arm survives it."""
+        """Whether (N,) fingertip or palm has come down on an object, or the hand presses one on the table."""
         stopped = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         if self._reflexes_from_success is None or self._best_skill < self._reflexes_from_success:
             return stopped
