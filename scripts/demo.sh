@@ -18,7 +18,7 @@ TASKS=("${@:3}")
 declare -A BUNDLES=(
     [push_cube]=policies/push_cube-ppo-seed1.safetensors
     [pick_cube]=policies/pick_cube-ppo-seed1.safetensors
-    [lift_peg_upright]=policies/lift_peg_upright-vlajs-seed1.safetensors
+    [lift_peg_upright]=policies/lift_peg_upright-vlajs-seed2.safetensors
 )
 
 for task in "${TASKS[@]}"; do

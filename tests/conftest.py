@@ -21,7 +21,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("untimed")
 
-REAL_TIME = ("graph", "vlajs/robot", "vlajs/twin/test_server.py", "vlajs/twin/test_placement.py")
+_TWIN = tuple(f"vlajs/twin/{name}.py" for name in ("conftest", "test_placement", "test_server"))
+REAL_TIME = ("graph", "vlajs/robot", *_TWIN)
 """Tests in which an arm's 1 kHz loop, its client and several nodes share a machine without real-time scheduling."""
 TIMED = ("vlajs/vla",)
 """Tests of servers and clients that give up after a time, on a machine that others share."""
