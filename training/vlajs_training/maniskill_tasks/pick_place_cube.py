@@ -21,7 +21,7 @@ from vlajs.tasks import (
     RELEASED_M,
     STATIC_RAD_S,
 )
-from vlajs_training.maniskill_tasks.push_cube_v2 import FACE_UP_WXYZ
+from vlajs_training.maniskill_tasks.disc import FACE_UP_WXYZ, build_disc
 from vlajs_training.tasks.sub_optimal import near
 
 CARRY_HEIGHT_M = 0.05
@@ -48,15 +48,7 @@ class PickPlaceCubeEnv(PickCubeEnv):
             name="cube",
             initial_pose=sapien.Pose(p=[0, 0, CUBE_HALF_SIZE_M]),
         )
-        self.goal_site = actors.build_red_white_target(
-            self.scene,
-            radius=PLACE_RADIUS_M,
-            thickness=1e-5,
-            name="goal_site",
-            add_collision=False,
-            body_type="kinematic",
-            initial_pose=sapien.Pose(p=[0, 0, MARKER_HEIGHT_M]),
-        )
+        self.goal_site = build_disc(self.scene, "goal_site", PLACE_RADIUS_M)
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
         count = len(env_idx)

@@ -12,12 +12,10 @@ from mani_skill.utils.scene_builder.table import TableSceneBuilder
 from mani_skill.utils.structs import Pose
 
 from vlajs.tasks import MARKER_HEIGHT_M, PUSH_GOAL_RADIUS_M, PUSH_V2_CUBE_HALF_SIZE_M
+from vlajs_training.maniskill_tasks.disc import FACE_UP_WXYZ, build_disc
 from vlajs_training.tasks.sub_optimal import near
 
 GREEN = np.array([40, 160, 60, 255]) / 255
-
-FACE_UP_WXYZ = (0.5**0.5, 0.0, 0.5**0.5, 0.0)
-"""Lays ManiSkill's disc flat on the table."""
 
 HAND_HALF_WIDTH_M = 0.02
 """Half the width of the two closed fingers, along which they push."""
@@ -45,15 +43,7 @@ class PushCubeV2Env(PushCubeEnv):
             body_type="dynamic",
             initial_pose=sapien.Pose(p=[0, 0, self.cube_half_size]),
         )
-        self.goal_region = actors.build_red_white_target(
-            self.scene,
-            radius=self.goal_radius,
-            thickness=1e-5,
-            name="goal_region",
-            add_collision=False,
-            body_type="kinematic",
-            initial_pose=sapien.Pose(p=[0, 0, MARKER_HEIGHT_M]),
-        )
+        self.goal_region = build_disc(self.scene, "goal_region", self.goal_radius)
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
         with torch.device(self.device):
