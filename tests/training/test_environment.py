@@ -146,6 +146,28 @@ def test_a_held_peg_that_is_pressed_on_the_table_ends_the_episode_as_a_failure()
     assert len(turn_the_peg(0.2)) == 44
 
 
+def test_the_table_is_asked_how_hard_a_held_object_stands_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make(task="lift_peg_upright", reflexes_from_success=0.0)
+    env.reset(3)
+    env.step(np.tile(np.array([0, 0, 0, 0, 0, 0, 1], np.float32), (2, 1)))
+    simulation: Any = env.simulation
+    measure_n = simulation.scene.get_pairwise_contact_forces
+    # a peg that lies there: 0.6 kg * 9.81 m/s2 = 5.89 N, upwards
+    on_table_n = measure_n(simulation.peg, simulation.table_scene.table)[:, 2].tolist()
+    assert on_table_n == pytest.approx([5.89, 5.89], abs=0.3)
+
+    def pressed_n(first: Any, second: Any) -> torch.Tensor:
+        on_table = first is simulation.peg and second is simulation.table_scene.table
+        return torch.tensor([[0.0, 0.0, 30.0], [0.0, 0.0, 20.0]]) if on_table else torch.zeros(2, 3)
+
+    monkeypatch.setattr(simulation.scene, "get_pairwise_contact_forces", pressed_n)
+    held = torch.tensor([True, True])
+    monkeypatch.setattr(simulation.agent, "is_grasping", lambda item: held)
+    assert env._in_reflex().tolist() == [True, False]  # more than 25 N, and less
+    held = torch.tensor([False, False])
+    assert env._in_reflex().tolist() == [False, False], "what nobody holds may fall on the table"
+
+
 def lean_over_the_peg(lean: float) -> bool:
     """Come down on a peg's middle with open fingers, the hand leaning along the peg; whether that is a reflex."""
     env = make(task="lift_peg_upright", reflexes_from_success=0.0, end_at_success=False)

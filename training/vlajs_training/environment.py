@@ -30,7 +30,7 @@ most 6 N where it grasps. So has the palm, which a leaning hand brings down on a
 PRESS_N = 25.0
 """What is held stands on the table with its weight, 12 N at most; the table answers more where the arm presses it down
 or sets it down fast (a peg at 0.15 m/s: 70 N, the mean of 10 ms). Asked of the table: PhysX does not report friction,
-by which fingers hold."""
+by which fingers hold. Asked at the end of each tick of 50 ms: a blow that is over by then is missed."""
 
 REFLEX_REWARD = -1.0
 """For ever after, since the episode ends: as much worse than nothing as success is better."""

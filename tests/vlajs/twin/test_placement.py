@@ -122,6 +122,7 @@ def test_a_peg_held_off_its_middle_does_not_creep_round_in_the_fingers(
     assert gripper.grasp(0.0, 0.1, 40.0, epsilon_inner=0.08, epsilon_outer=0.08)
     go(robot, held_m + np.array([0, 0, 0.15]))
     twin.wait(0.5)
+    assert twin.object_pose("peg").position_m[2] > 0.15  # lifted, by 0.15 m
     before_rad = slope_rad()
     twin.wait(1.0)
     # its weight turns it with 0.6 kg * 9.81 m/s2 * 0.04 m = 0.24 Nm; two pads of rubber, 40 N each, hold several times
