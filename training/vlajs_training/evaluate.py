@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vlajs_training.environment import TaskEnvironment
 
 SIMULATOR = "vlajs_training.environment"
-"""What worker processes need of :func:`make_environment`; their parent, which does not, starts ten seconds sooner."""
+"""What worker processes need of :func:`make_environment`; their parent, which does not, starts sooner."""
 
 
 @dataclass(frozen=True, kw_only=True)

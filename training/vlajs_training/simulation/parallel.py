@@ -72,7 +72,7 @@ class ParallelVectorEnv:
         factory: called in each worker with the worker's index, returns that worker's `VectorEnv`. Must be picklable
             (a function of a module, or a `functools.partial` of one).
         num_workers: number of processes; each uses one torch thread.
-        preload: name of a module that the factory imports (a simulator: ten seconds of imports), to do that once and
+        preload: name of a module that the factory imports (a simulator: seconds of imports), to do that once and
             not in each worker. The first environments of a process decide: its server is started with them.
         timeout_s: longest wait for any answer. A worker silent for longer counts as lost.
     Raises:

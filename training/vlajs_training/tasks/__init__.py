@@ -1,4 +1,4 @@
-"""The tasks that can be trained, one file each. No simulator is loaded: that takes ten seconds."""
+"""The tasks that can be trained, one file each. No simulator is loaded: that takes many seconds."""
 
 from vlajs_training.tasks.definition import ProtocolName, RewardName, TaskDefinition, select
 from vlajs_training.tasks.lift_peg_upright import LIFT_PEG_UPRIGHT

@@ -35,7 +35,7 @@ def make_mini_vla_teacher(
     """
     from vlajs_training.mini_vla.evaluate import describe
     from vlajs_training.mini_vla.model import load_model
-    from vlajs_training.rendered_view import RenderedView  # loads the simulator: ten seconds
+    from vlajs_training.rendered_view import RenderedView  # loads the simulator, which takes seconds
 
     config.check("mini-vla")
     model, task = load_model(Path(config.weights or "")), definition.task.name
